@@ -1,0 +1,201 @@
+"""What each kind of plugin must offer, and the values that cross to it.
+
+All Protocols are structural: a plugin needs to inherit from nothing. Keras is imported inside
+the methods, never with the module.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from daemon.domain import Batch, BatchResult, Event, Sighting
+from daemon.preprocessing import Scaling
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Options(BaseModel):
+    """Base of every plugin's options: strict, frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Factory(Generic[T]):
+    """A named way to build one plugin object from its validated options.
+
+    `name` is what configuration says; `options` is the pydantic model shown by
+    `classifyd plugins NAME` and in `config schema`; `build` gets an instance of it;
+    `summary` is one line for listings.
+    """
+
+    name: str
+    build: Callable[[Any], T]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A pretrained feature extractor.
+
+    `default_size` (pixels, both sides) is the size its weights were made for, `minimum_size`
+    the smallest it can take; `weights_choices` lists `bundled`, `imagenet`, `none` in order of
+    preference (the first is the default); a path to a weights file is always accepted.
+    """
+
+    name: str
+    default_size: int
+    minimum_size: int
+    scaling: Scaling
+    weights_choices: Sequence[str]
+
+    def build(self, height: int, width: int, weights: str) -> "keras.Model":
+        """Return the feature model: scaled `float32[N, H, W, 3]` to a map `[N, h, w, F]`.
+
+        Raises `WeightsError` when `weights` is not at hand or does not fit.
+        """
+
+
+class Head(Protocol):
+    """A trainable classifier on top of features; owns loss, metric and how scores are read.
+
+    `reading` is `probabilities` (scores sum to 1), `binary` (one sigmoid p read as [1-p, p])
+    or `independent` (one sigmoid a class): see `daemon.scores`.
+    """
+
+    name: str
+    reading: str
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Raise `TrainingError` when these classes do not fit this head."""
+
+    def attach(self, features: "keras.KerasTensor", classes: int) -> "keras.KerasTensor":
+        """Return scores `[N, C]` (`[N, 1]` for `binary`) computed from a map `[N, h, w, F]`."""
+
+    def targets(self, indices: "NDArray[np.int64]", classes: int) -> "NDArray[np.float32]":
+        """Turn class numbers `[N]` into what the loss compares the scores with."""
+
+    def loss(self) -> "keras.losses.Loss":
+        """Return the cross-entropy (or other loss) that training minimises."""
+
+    def metric(self) -> "keras.metrics.Metric":
+        """Return the accuracy that training shows."""
+
+
+class Executable(Protocol):
+    """A bundle made executable: `uint8[N, H, W, 3]` in, raw scores `float32[N, C]` out."""
+
+    def __call__(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+        """Score up to `max_batch` images at once."""
+
+
+class Runtime(Protocol):
+    """What executes a classifier."""
+
+    name: str
+
+    def load(self, bundle: Path, max_batch: int) -> Executable:
+        """Load the bundle directory and warm it up; raises `RuntimeLoadError`."""
+
+
+class Intake(Protocol):
+    """Where a source hands in what it sees; every call may be made from any thread and blocks
+    while the engine is behind."""
+
+    def found(self, sightings: Sequence[Sighting]) -> None:
+        """These paths exist and look like this now (news from events, or part of a walk)."""
+
+    def missing(self, paths: Sequence[bytes]) -> None:
+        """These paths were deleted or renamed away."""
+
+    def listed(self, sightings: Iterable[Sequence[Sighting]], complete: Callable[[], bool]) -> None:
+        """A full walk, in chunks: what the source had before and is not in it is missing.
+
+        `complete` is asked after the last chunk; False (a folder could not be read, or the
+        root went away meanwhile) means that nothing is judged missing.
+        """
+
+    def alarm(self, message: str | None) -> None:
+        """Something is wrong with the whole source (its root is gone); None: it recovered."""
+
+    def watching(self, how: str) -> None:
+        """Tell how changes are noticed now (`inotify`, `polling`, …), for `status`."""
+
+
+class Source(Protocol):
+    """Finds images. `title` tells sources apart in the database and in `results --source`."""
+
+    title: str
+
+    def run(self, intake: Intake, stop: threading.Event) -> None:
+        """Report until `stop` is set; runs in a thread of its own. May raise: it is restarted."""
+
+    def scan(self, intake: Intake) -> None:
+        """Report once everything that is there now, then return."""
+
+
+class Sink(Protocol):
+    """Gets events at least once, in order; the same `event_id` twice must do no harm."""
+
+    def publish(self, event: Event) -> None:
+        """Deliver one event; an exception means: not delivered, try again later."""
+
+    def close(self) -> None:
+        """Flush and release what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What decoding one image may cost; past a limit the file is quarantined with the reason."""
+
+    max_pixels: int
+    max_bytes: int
+    max_memory_mb: int
+    timeout_s: float
+    threads: int
+    formats: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """All that a worker process needs to become warm: names and values, never objects.
+
+    `plugins` are the configured outside plugins, so that an outside runtime is found there too.
+    """
+
+    bundle: Path
+    runtime: str
+    runtime_options: dict[str, Any]
+    limits: DecodeLimits
+    max_batch: int
+    plugins: tuple[str, ...] = ()
+    top_k: int = 5
+
+
+class Executor(Protocol):
+    """Runs batches on workers, here or elsewhere."""
+
+    workers: int
+
+    def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
+        """Start the workers and return when all are warm; raises `RuntimeLoadError`.
+
+        `deliver` is called from the executor's own threads, exactly once for each batch.
+        """
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch; never blocks. At most two for each worker are outstanding."""
+
+    def stop(self, deadline_s: float) -> None:
+        """Let the batches in hand finish within the deadline, then end the workers."""

@@ -1,0 +1,166 @@
+"""The words of the engine as frozen values; no behaviour, no database, no Keras."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class FileState(StrEnum):
+    """Where a file stands; see `FINAL_STATES` for those that no work will change."""
+
+    SETTLING = "settling"
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    DONE = "done"
+    RETRY = "retry"
+    QUARANTINED = "quarantined"
+    IGNORED = "ignored"
+    GONE = "gone"
+
+
+FINAL_STATES = frozenset(
+    {FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What tells one version of a path from the next: bytes, nanoseconds, inode number."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "FileStat":
+        """Take the three values out of an `os.stat` result."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A source saw this path as it now is.
+
+    `whole`: the source knows that the writer has finished (closed or renamed into place).
+    `ignored`: the rule that keeps the file out, in words, or None.
+    """
+
+    path: bytes
+    stat: FileStat
+    whole: bool = False
+    ignored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """One claimed file on its way to a worker.
+
+    `known`: SHA-256 (hex) of contents of the same size that this model version has already
+    classified; a worker that meets one of them neither decodes nor runs the model.
+    """
+
+    file_id: int
+    path: bytes
+    stat: FileStat
+    known: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files that go through the runtime together, and the model version that will answer.
+
+    `moves_state` is False when files already done are classified again by another version.
+    """
+
+    batch_id: int
+    model_version_id: int
+    files: tuple[FileRef, ...]
+    moves_state: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """One content: SHA-256 (hex), bytes, format name, pixels as upright, capture time, dHash.
+
+    `taken_at` is the EXIF capture time as written by the camera, `YYYY-MM-DDTHH:MM:SS`, which
+    carries no zone unless EXIF gives one; `phash` is 16 hexadecimal digits.
+    """
+
+    sha256: str
+    size: int
+    format: str
+    width: int
+    height: int
+    taken_at: str | None
+    phash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One class and how sure the model is of it, calibrated, 0 to 1."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a model version says of one image; `top` is sorted, its first is the label."""
+
+    label: str
+    confidence: float
+    top: tuple[Score, ...]
+    is_unknown: bool = False
+
+
+class OutcomeKind(StrEnum):
+    """How the reading of one file ended."""
+
+    CLASSIFIED = "classified"
+    KNOWN = "known"  # these bytes already have this model version's prediction
+    UNREADABLE = "unreadable"  # permanent: quarantined at once
+    NOT_IMAGE = "not_image"  # ignored, with what it is instead
+    VANISHED = "vanished"
+    CHANGED = "changed"  # another version than the claimed one: settles again
+    TRANSIENT = "transient"  # an I/O error that may pass: tried again later
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file of a batch.
+
+    `stat` is what the opened file showed; the result is dropped if the row has moved on.
+    """
+
+    file_id: int
+    kind: OutcomeKind
+    stat: FileStat | None = None
+    sha256: str | None = None
+    image: ImageFacts | None = None
+    verdict: Verdict | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """A finished batch: one outcome a file, or `failure` when the batch broke as a whole."""
+
+    batch: Batch
+    outcomes: tuple[Outcome, ...] = ()
+    failure: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, as sinks see it; `event_id` makes a repeated one recognisable.
+
+    Kinds: `classified`, `failed`, `model_activated`. `at` is UTC ISO-8601.
+    """
+
+    event_id: int
+    kind: str
+    at: str
+    payload: Mapping[str, Any] = field(default_factory=dict)

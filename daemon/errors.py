@@ -1,0 +1,68 @@
+"""The one tree of errors that a user can meet, each with the exit code the command ends with.
+
+A message names the thing, the value and the remedy; the command line prints it without a
+traceback. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TRY_AGAIN = 75
+
+
+class ClassifydError(Exception):
+    """Base of everything a user can mend; `exit_code` is what the process returns."""
+
+    exit_code = EXIT_FAILED
+
+
+class ConfigError(ClassifydError):
+    """The configuration is wrong: file, line, key, what was expected, what is close to it."""
+
+    exit_code = EXIT_USAGE
+
+
+class UsageError(ClassifydError):
+    """A command was asked for something that does not exist or makes no sense."""
+
+    exit_code = EXIT_USAGE
+
+
+class PluginError(ClassifydError):
+    """A plugin is unknown, broken, doubled or refuses its options."""
+
+    exit_code = EXIT_USAGE
+
+
+class DatabaseError(ClassifydError):
+    """The database cannot be opened, is newer than the program, or is damaged."""
+
+
+class BusyError(ClassifydError):
+    """Somebody else holds what is needed (another daemon on this database): try again later."""
+
+    exit_code = EXIT_TRY_AGAIN
+
+
+class BundleError(ClassifydError):
+    """A bundle is incomplete, altered, or does not fit what is asked of it."""
+
+
+class WeightsError(ClassifydError):
+    """Pretrained weights are not at hand, or do not fit the network."""
+
+
+class RuntimeLoadError(ClassifydError):
+    """A runtime or its workers could not be started with this bundle."""
+
+
+class TrainingError(ClassifydError):
+    """The images given are not enough, or not fit, to train on."""
+
+
+class ImageError(ClassifydError):
+    """One image cannot be turned into pixels; permanent for these bytes."""
+
+
+class NotAnImageError(ImageError):
+    """The bytes are no image of an accepted format: the file is ignored, not quarantined."""

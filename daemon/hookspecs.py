@@ -1,0 +1,53 @@
+"""The whole plugin contract on one screen.
+
+Every hook but the last takes nothing and returns factories; configuration selects by name.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+
+PROJECT = "classifyd"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_backbones() -> "Iterable[Factory[Backbone]]":  # type: ignore[empty-body]
+    """Pretrained feature extractors, chosen by `model.backbone`."""
+
+
+@hookspec
+def register_heads() -> "Iterable[Factory[Head]]":  # type: ignore[empty-body]
+    """Trainable classifiers, chosen by `model.head`."""
+
+
+@hookspec
+def register_runtimes() -> "Iterable[Factory[Runtime]]":  # type: ignore[empty-body]
+    """What executes a bundle, chosen by `runtime`."""
+
+
+@hookspec
+def register_sources() -> "Iterable[Factory[Source]]":  # type: ignore[empty-body]
+    """Where images come from, chosen by each entry of `sources`."""
+
+
+@hookspec
+def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
+    """Where events go, chosen by each entry of `sinks`."""
+
+
+@hookspec
+def register_executors() -> "Iterable[Factory[Executor]]":  # type: ignore[empty-body]
+    """Who runs the workers, chosen by `executor`."""
+
+
+@hookspec
+def register_commands(cli: "click.Group") -> None:
+    """Add click commands to `cli`."""

@@ -1,0 +1,18 @@
+"""What ships in the box, written only against the public names of `daemon`.
+
+`BUILTIN` names the modules that are registered at start, through the same door as outsiders.
+"""
+
+BUILTIN = (
+    "plugins.backbones.alexnet",
+    "plugins.backbones.googlenet",
+    "plugins.backbones.applications",
+    "plugins.backbones.compact",
+    "plugins.heads.softmax",
+    "plugins.heads.binary",
+    "plugins.heads.multilabel",
+    "plugins.runtimes.keras_runtime",
+    "plugins.sources.folder",
+    "plugins.sinks.jsonl",
+    "plugins.executors.local",
+)
