@@ -1,0 +1,212 @@
+"""Bundles on disk: written atomically beside their place, then never modified.
+
+A writer holds a shared lock on the models folder, so that whoever cleans up after killed
+writers can tell their leftovers from a bundle that is being written now.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.errors import BundleError
+from daemon.manifest import Manifest, StoredFile, parse_manifest
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL_FILE = "model.keras"
+MANIFEST_FILE = "manifest.json"
+_PART_PREFIX, _PART_SUFFIX = ".bundle-", ".part"
+
+
+def write_bundle(model: "keras.Model", manifest: Manifest, folder: Path) -> Path:
+    """Write `folder/NAME-DIGEST/` and return it; nothing is seen there before it is whole.
+
+    Hashes and library versions are filled into the manifest that is written.
+    """
+
+    def fill(part: Path) -> None:
+        model.save(part / MODEL_FILE)
+        whole = manifest.model_copy(
+            update={"files": {MODEL_FILE: _describe(part / MODEL_FILE)}, "versions": _versions()}
+        )
+        (part / MANIFEST_FILE).write_text(whole.model_dump_json(indent=2) + "\n", "utf-8")
+
+    return _publish(fill, folder)
+
+
+def install_bundle(source: Path, folder: Path) -> Path:
+    """Copy a bundle into `folder` after verifying it; the same one twice is one directory."""
+    manifest = read_manifest(source)
+    existing = folder / _directory_name(source, manifest)
+    if existing.exists():
+        read_manifest(existing)
+        return existing
+
+    def fill(part: Path) -> None:
+        for name in (MANIFEST_FILE, *manifest.files):
+            shutil.copyfile(source / name, part / name)
+        read_manifest(part)
+
+    return _publish(fill, folder)
+
+
+def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
+    """Read a bundle's manifest and, with `verify`, hash every file it lists.
+
+    Raises `BundleError` when anything is missing, altered, or not understood.
+    """
+    manifest = parse_manifest(_manifest_bytes(bundle), bundle)
+    if MODEL_FILE not in manifest.files:
+        raise BundleError(f"bundle {bundle}: manifest.json lists no {MODEL_FILE}; {_AGAIN}")
+    if verify:
+        for name, expected in manifest.files.items():
+            _verify(bundle, name, expected)
+    return manifest
+
+
+def digest(bundle: Path) -> str:
+    """SHA-256 (hex) of the manifest, which holds the hash of all else: a model's identity."""
+    return hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
+
+
+def load_model(bundle: Path, manifest: Manifest) -> "keras.Model":
+    """Load the Keras model of a bundle, in safe mode: a bundle can carry no code.
+
+    Raises `BundleError` when Keras cannot read it.
+    """
+    import keras
+
+    for module in manifest.modules:
+        _import_layers(module, bundle)
+    try:
+        return keras.saving.load_model(bundle / MODEL_FILE, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        made_with = manifest.versions.get("keras", "unknown")
+        raise BundleError(
+            f"bundle {bundle}: Keras {keras.__version__} cannot load {MODEL_FILE}, which was made"
+            f" with Keras {made_with} ({error}); install that version, or train the model again"
+        ) from error
+
+
+def clean_leftovers(folder: Path) -> list[Path]:
+    """Remove what killed writers left in the models folder; returns what was removed.
+
+    Does nothing while somebody writes there.
+    """
+    if not folder.is_dir():
+        return []
+    with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
+        for leftover in leftovers:
+            shutil.rmtree(leftover)
+        return leftovers
+    return []
+
+
+_AGAIN = "import or train the model again"
+
+
+def _publish(fill: Callable[[Path], None], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_SH), _part(folder) as part:
+        fill(part)
+        for path in (*part.iterdir(), part):
+            _sync(path)
+        target = folder / _directory_name(part, parse_manifest(_manifest_bytes(part), part))
+        _place(part, target)
+        _sync(folder)
+    return target
+
+
+def _place(part: Path, target: Path) -> None:
+    try:
+        part.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        read_manifest(target)  # somebody else was quicker; the name says it is the same bundle
+
+
+@contextlib.contextmanager
+def _part(folder: Path) -> Iterator[Path]:
+    part = folder / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
+    part.mkdir()
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _directory_name(bundle: Path, manifest: Manifest) -> str:
+    return f"{manifest.name}-{digest(bundle)[:12]}"
+
+
+def _manifest_bytes(bundle: Path) -> bytes:
+    try:
+        return (bundle / MANIFEST_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            f"bundle {bundle}: there is no {MANIFEST_FILE}; name a directory that holds"
+            f" {MODEL_FILE} and {MANIFEST_FILE}"
+        ) from error
+
+
+def _verify(bundle: Path, name: str, expected: StoredFile) -> None:
+    try:
+        found = _describe(bundle / name)
+    except FileNotFoundError as error:
+        raise BundleError(f"bundle {bundle}: {name} is missing; {_AGAIN}") from error
+    if found != expected:
+        raise BundleError(
+            f"bundle {bundle}: {name} was altered (SHA-256 {found.sha256[:12]}… of {found.size}"
+            f" bytes, the manifest says {expected.sha256[:12]}… of {expected.size}); {_AGAIN}"
+        )
+
+
+def _describe(path: Path) -> StoredFile:
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        return StoredFile(sha256=checksum, size=file.tell())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import tensorflow as tf
+
+    return {"keras": keras.__version__, "tensorflow": tf.__version__}
+
+
+def _import_layers(module: str, bundle: Path) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise BundleError(
+            f"bundle {bundle}: its layers come from {module}, which cannot be imported ({error});"
+            " install the plugin that provides it"
+        ) from error
