@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.preprocessing import Scaling
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def _from_base(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path())
+    return Path(base, path.expanduser()).absolute()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_from_base)]
+"""A path in options or settings: `~` is expanded, a relative one counts from the configuration
+file's folder (validation context `base`)."""
 
 
 class Options(BaseModel):

@@ -1,0 +1,1 @@
+"""Alembic migrations; revision identifiers are the sortable numbers that file names begin with."""

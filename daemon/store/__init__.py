@@ -1,0 +1,1 @@
+"""Transactions and tables: the only code that speaks SQL."""
