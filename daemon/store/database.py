@@ -71,9 +71,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises `DatabaseError` when the database stays locked or cannot be written.
     """
-    with translated(), engine.connect().execution_options(writes=True) as connection:
-        with connection.begin():
-            yield connection
+    with (
+        translated(),
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
 
 
 @contextmanager

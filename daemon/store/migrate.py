@@ -130,8 +130,11 @@ def backup_file(source: Path, target: Path) -> Path:
     _make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    with translated(), closing(sqlite3.connect(source)) as live:
-        with closing(sqlite3.connect(part)) as copy:
-            live.backup(copy, pages=4096)
+    with (
+        translated(),
+        closing(sqlite3.connect(source)) as live,
+        closing(sqlite3.connect(part)) as copy,
+    ):
+        live.backup(copy, pages=4096)
     part.replace(target)
     return target

@@ -1,0 +1,97 @@
+"""The command line: one small module a command, each imported only when it is called."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from daemon import __version__
+from daemon.errors import ClassifydError
+
+_COMMANDS = {
+    "run": "daemon.cli.run",
+    "scan": "daemon.cli.scan",
+    "results": "daemon.cli.results",
+    "why": "daemon.cli.why",
+    "failed": "daemon.cli.failed",
+    "retry": "daemon.cli.failed",
+    "status": "daemon.cli.status",
+    "doctor": "daemon.cli.doctor",
+    "models": "daemon.cli.models",
+    "config": "daemon.cli.config",
+    "plugins": "daemon.cli.plugins",
+    "db": "daemon.cli.db",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for.
+
+    Plugins' own commands are looked up only for a name that is not built in, and for `--help`,
+    so that everyday commands need not load plugins.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the built-in commands in their order, then those of plugins."""
+        self._load_plugin_commands()
+        return [*_COMMANDS, *sorted(set(self.commands) - set(_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, None when nobody offers it."""
+        if cmd_name in _COMMANDS:
+            module = importlib.import_module(_COMMANDS[cmd_name])
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        self._load_plugin_commands()
+        return super().get_command(ctx, cmd_name)
+
+    def _load_plugin_commands(self) -> None:
+        from daemon.app import add_plugin_commands
+
+        try:
+            add_plugin_commands(self)
+        except ClassifydError as error:
+            click.echo(f"classifyd: commands of plugins are left out: {error}", err=True)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="classifyd")
+def cli() -> None:
+    """Classify the images dropped into watched folders; query what was seen.
+
+    \b
+    Begin with:
+      classifyd run                     start the daemon (needs a config.yaml)
+      cp photos/*.jpg inbox/            drop images into a watched folder
+      classifyd results                 read labels and confidences
+    """
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend are printed in one line, without traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except ClassifydError as error:
+        click.echo(f"classifyd: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: not an error; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def config_from_arguments(arguments: list[str]) -> Path | None:
+    """Find `--config FILE` among raw arguments, for what must know it before click parses."""
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            return Path(arguments[position + 1])
+        if argument.startswith("--config="):
+            return Path(argument.split("=", 1)[1])
+    return None
