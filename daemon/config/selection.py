@@ -1,0 +1,44 @@
+"""How configuration chooses a plugin: its name, or a mapping of its name and options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One chosen plugin; the catalogue checks `options`, which are as the user wrote them."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: object) -> "Selection":
+        """Read `folder` or `{name: folder, path: inbox}`; raises `ValueError`."""
+        match value:
+            case Selection():
+                return value
+            case str() if value:
+                return cls(value)
+            case {"name": str(name), **options} if name:
+                return cls(name, {str(key): option for key, option in options.items()})
+        raise ValueError("must be a plugin's name, or a mapping of `name` and its options")
+
+    def written(self) -> str | dict[str, Any]:
+        """Return it as configuration has it: the bare name when there are no options."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
+_Selected = Annotated[
+    Selection, PlainValidator(Selection.parse), PlainSerializer(Selection.written)
+]
+
+# The marker `kind` is replaced by the schema of that kind's plugins: see `Catalogue.schema`.
+BackboneChoice = Annotated[_Selected, WithJsonSchema({"kind": "backbones"})]
+HeadChoice = Annotated[_Selected, WithJsonSchema({"kind": "heads"})]
+RuntimeChoice = Annotated[_Selected, WithJsonSchema({"kind": "runtimes"})]
+SourceChoice = Annotated[_Selected, WithJsonSchema({"kind": "sources"})]
+SinkChoice = Annotated[_Selected, WithJsonSchema({"kind": "sinks"})]
+ExecutorChoice = Annotated[_Selected, WithJsonSchema({"kind": "executors"})]

@@ -1,0 +1,215 @@
+"""Every setting with its type, range, default and meaning: the one place that states them.
+
+The default `config.yaml` and the reference page are generated from here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+from daemon.config.reading import Key
+from daemon.config.selection import (
+    BackboneChoice,
+    ExecutorChoice,
+    HeadChoice,
+    RuntimeChoice,
+    Selection,
+    SinkChoice,
+    SourceChoice,
+)
+from daemon.config.values import (
+    Bytes,
+    Database,
+    Formats,
+    ImageSize,
+    PluginLocation,
+    Section,
+    Threads,
+    VersionName,
+    Weights,
+)
+from daemon.contracts import ConfigPath
+from daemon.preprocessing import Fit
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+
+class ModelSettings(_Strict):
+    """What the next training builds; what serves is always the active model version."""
+
+    backbone: BackboneChoice = Field(
+        default=Selection("compact"),
+        description="Pretrained feature extractor; `classifyd plugins` lists them all. "
+        "With options: {name: mobilenet_v2, alpha: 0.35}",
+    )
+    weights: Weights = Field(
+        default="auto",
+        description="Where its weights come from: auto (the backbone's first choice), one of its "
+        "choices (bundled, imagenet, none), or the path of a weights file.",
+    )
+    head: HeadChoice = Field(
+        default=Selection("softmax"),
+        description="Trainable classifier behind the features: softmax, binary or multilabel.",
+    )
+    image_size: ImageSize = Field(
+        default=None,
+        description="Input size in pixels, a side or [height, width]; null takes the size that "
+        "the weights were made for.",
+    )
+    fit: Fit = Field(
+        default=Fit.STRETCH,
+        description="How an image of another shape is fitted: stretch (nothing cut off), crop "
+        "(the centred part) or pad (the whole, with grey bars).",
+    )
+    name: VersionName = Field(
+        default=None,
+        description="Name for new model versions; null names them after the backbone.",
+    )
+
+
+class BatchSettings(_Strict):
+    """How images are gathered while every worker is busy; an idle one takes them at once."""
+
+    max_size: int = Field(
+        default=32,
+        strict=True,
+        ge=1,
+        le=1024,
+        description="Most images in a batch (1 to 1024); more costs memory.",
+    )
+    max_delay_ms: int = Field(
+        default=200,
+        strict=True,
+        ge=0,
+        le=60_000,
+        description="Longest wait in milliseconds for a batch to fill (0 to 60000).",
+    )
+
+
+class DecodeSettings(_Strict):
+    """What reading one image may cost; a file past a limit is quarantined with the reason."""
+
+    threads: Threads = Field(
+        default="auto", description="Decoding threads of a worker: auto or 1 to 256."
+    )
+    timeout_s: float = Field(
+        default=20.0,
+        strict=True,
+        gt=0,
+        le=3600,
+        description="Seconds that one image may take (up to 3600).",
+    )
+    max_pixels: int = Field(
+        default=120_000_000,
+        strict=True,
+        ge=1,
+        le=2_000_000_000,
+        description="Most pixels, width times height, that an image may have.",
+    )
+    max_bytes: Bytes = Field(
+        default=ByteSize(200_000_000), description="Largest file: bytes, or a size such as 200MB."
+    )
+    max_memory_mb: int = Field(
+        default=1024,
+        strict=True,
+        ge=64,
+        le=1_048_576,
+        description="Memory in megabytes that decoding may take in a worker (64 or more).",
+    )
+    formats: Formats = Field(
+        default=("jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"),
+        description="Formats that are opened, known by content and never by extension; heic may "
+        "be added where the heic extra is installed. Of a GIF the first frame counts.",
+    )
+
+
+class LogSettings(_Strict):
+    """One line an event, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least weight that is written: debug, info, warning or error."
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description="text for people, json for programs."
+    )
+
+
+class Settings(_Strict):
+    """The whole configuration; relative paths count from the configuration file's folder."""
+
+    database: Database = Field(
+        default="state/classifyd.db",
+        description="Where everything is recorded: the path of an SQLite file, or the SQLAlchemy "
+        "URL of another database.",
+    )
+    state_dir: ConfigPath = Field(
+        default=Path("state"),
+        description="Folder for what the daemon keeps beside the database: bundles, backups, "
+        "downloaded weights.",
+    )
+    sources: tuple[SourceChoice, ...] = Field(
+        default=(Selection("folder", {"path": "inbox"}),),
+        description="Where images come from: a list of sources, each with its options; "
+        "`classifyd plugins folder` shows them.",
+    )
+    model: Annotated[ModelSettings, Section] = ModelSettings()
+    runtime: RuntimeChoice = Field(
+        default=Selection("keras"), description="What executes the active model version."
+    )
+    batch: Annotated[BatchSettings, Section] = BatchSettings()
+    decode: Annotated[DecodeSettings, Section] = DecodeSettings()
+    sinks: tuple[SinkChoice, ...] = Field(
+        default=(),
+        description="Where events go (classified, failed, model activated), for example "
+        "[{name: jsonl, path: events.jsonl}].",
+    )
+    executor: ExecutorChoice = Field(
+        default=Selection("local"),
+        description="Who runs the workers. With options: {name: local, workers: 2}",
+    )
+    log: Annotated[LogSettings, Section] = LogSettings()
+    plugins: tuple[PluginLocation, ...] = Field(
+        default=(),
+        description="Plugins beside the installed ones: names of modules, or paths of .py files "
+        "or of folders of them.",
+    )
+
+    def selections(self) -> Iterator[tuple[str, str, Selection]]:
+        """Yield every chosen plugin as dotted key, kind (as in the catalogue) and selection."""
+        yield "model.backbone", "backbones", self.model.backbone
+        yield "model.head", "heads", self.model.head
+        yield "runtime", "runtimes", self.runtime
+        yield "executor", "executors", self.executor
+        for number, source in enumerate(self.sources):
+            yield f"sources.{number}", "sources", source
+        for number, sink in enumerate(self.sinks):
+            yield f"sinks.{number}", "sinks", sink
+
+    def items(self) -> Iterator[tuple[Key, Any]]:
+        """Yield every key and its plain value; a selection is its name, then its options."""
+        return _items(self, ())
+
+
+def _items(value: object, key: Key) -> Iterator[tuple[Key, Any]]:
+    match value:
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from _items(getattr(value, name), (*key, name))
+        case Selection():
+            yield key, value.name
+            for name, option in value.options.items():
+                yield (*key, name), option
+        case (Selection(), *_):
+            for number, selection in enumerate(value):
+                yield from _items(selection, (*key, number))
+        case _:
+            yield key, value
