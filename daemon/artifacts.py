@@ -7,7 +7,6 @@ writers can tell their leftovers from a bundle that is being written now.
 import contextlib
 import fcntl
 import hashlib
-import importlib
 import os
 import shutil
 import uuid
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.classifier import layer_modules
 from daemon.errors import BundleError
 from daemon.manifest import Manifest, StoredFile, parse_manifest
 
@@ -29,14 +29,17 @@ _PART_PREFIX, _PART_SUFFIX = ".bundle-", ".part"
 def write_bundle(model: "keras.Model", manifest: Manifest, folder: Path) -> Path:
     """Write `folder/NAME-DIGEST/` and return it; nothing is seen there before it is whole.
 
-    Hashes and library versions are filled into the manifest that is written.
+    Hashes, library versions and the modules of its layers are filled into the manifest.
     """
 
     def fill(part: Path) -> None:
         model.save(part / MODEL_FILE)
-        whole = manifest.model_copy(
-            update={"files": {MODEL_FILE: _describe(part / MODEL_FILE)}, "versions": _versions()}
-        )
+        facts = {
+            "files": {MODEL_FILE: _describe(part / MODEL_FILE)},
+            "modules": layer_modules(model),
+            "versions": _versions(),
+        }
+        whole = manifest.model_copy(update=facts)
         (part / MANIFEST_FILE).write_text(whole.model_dump_json(indent=2) + "\n", "utf-8")
 
     return _publish(fill, folder)
@@ -75,25 +78,6 @@ def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
 def digest(bundle: Path) -> str:
     """SHA-256 (hex) of the manifest, which holds the hash of all else: a model's identity."""
     return hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
-
-
-def load_model(bundle: Path, manifest: Manifest) -> "keras.Model":
-    """Load the Keras model of a bundle, in safe mode: a bundle can carry no code.
-
-    Raises `BundleError` when Keras cannot read it.
-    """
-    import keras
-
-    for module in manifest.modules:
-        _import_layers(module, bundle)
-    try:
-        return keras.saving.load_model(bundle / MODEL_FILE, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        made_with = manifest.versions.get("keras", "unknown")
-        raise BundleError(
-            f"bundle {bundle}: Keras {keras.__version__} cannot load {MODEL_FILE}, which was made"
-            f" with Keras {made_with} ({error}); install that version, or train the model again"
-        ) from error
 
 
 def clean_leftovers(folder: Path) -> list[Path]:
@@ -200,13 +184,3 @@ def _versions() -> dict[str, str]:
     import tensorflow as tf
 
     return {"keras": keras.__version__, "tensorflow": tf.__version__}
-
-
-def _import_layers(module: str, bundle: Path) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise BundleError(
-            f"bundle {bundle}: its layers come from {module}, which cannot be imported ({error});"
-            " install the plugin that provides it"
-        ) from error
