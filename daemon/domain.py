@@ -43,7 +43,8 @@ class FileStat:
 class Sighting:
     """A source saw this path as it now is.
 
-    `whole`: the source knows that the writer has finished (closed or renamed into place).
+    `whole`: the source knows that the writer has finished (closed or renamed into place);
+    any other file must stay unchanged for `quiet_s` seconds before it is read.
     `ignored`: the rule that keeps the file out, in words, or None.
     """
 
@@ -51,6 +52,7 @@ class Sighting:
     stat: FileStat
     whole: bool = False
     ignored: str | None = None
+    quiet_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

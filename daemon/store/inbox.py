@@ -1,0 +1,325 @@
+"""The inbox in the database: sightings in, claims out. Every method is one transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from daemon.domain import FileRef, FileStat, FileState, Sighting
+from daemon.settle import settles_at_once
+from daemon.store.database import reading, writing
+from daemon.store.schema import File, Image, Prediction
+from daemon.transitions import Known, Step, first_state, step
+
+# SQLite uses a partial index only where the query repeats its condition to the letter.
+WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
+    "state IN ('settling', 'queued', 'claimed', 'retry')"
+)
+_STAT = (File.size, File.mtime_ns, File.inode)
+
+
+@dataclass
+class Listing:
+    """A full walk under way: which rows it has met, one bit a row (10 million: 1.25 MB)."""
+
+    source: str
+    began_at: str
+    _met: bytearray = field(default_factory=bytearray)
+
+    def meet(self, file_ids: Iterable[int]) -> None:
+        """Note rows that the walk has met."""
+        for file_id in file_ids:
+            byte = file_id >> 3
+            if byte >= len(self._met):
+                self._met.extend(bytes(byte + 1024 - len(self._met)))
+            self._met[byte] |= 1 << (file_id & 7)
+
+    def has_met(self, file_id: int) -> bool:
+        """Tell whether the walk has met this row."""
+        byte = file_id >> 3
+        return byte < len(self._met) and bool(self._met[byte] >> (file_id & 7) & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What became of sightings: those that must settle yet, and how many rows are new."""
+
+    settling: tuple[Sighting, ...]
+    fresh: int
+
+
+class Inbox:
+    """The durable queue of files."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        self._engine = engine
+        self._owner = owner
+
+    def sighted(
+        self, source: str, sightings: Sequence[Sighting], now: str, listing: Listing | None = None
+    ) -> Sighted:
+        """Take in sightings of one source, at most a few thousand at once."""
+        latest = {sighting.path: sighting for sighting in sightings}
+        with reading(self._engine) as connection:
+            known = _known(connection, latest)
+        if listing is not None:
+            listing.meet(row.file_id for row in known.values())
+        if all(_step(known, sighting) is Step.NOTHING for sighting in latest.values()):
+            return Sighted(self._unsettled(known, latest.values()), 0)
+        with writing(self._engine) as connection:
+            known = _known(connection, latest)
+            fresh = self._apply(connection, source, known, latest.values(), now)
+        return Sighted(self._unsettled(known, latest.values()), fresh)
+
+    def _apply(
+        self,
+        connection: Connection,
+        source: str,
+        known: dict[bytes, Known],
+        sightings: Iterable[Sighting],
+        now: str,
+    ) -> int:
+        todo: dict[Step, list[Sighting]] = {kind: [] for kind in Step}
+        for sighting in sightings:
+            todo[_step(known, sighting)].append(sighting)
+        _set(connection, known, todo[Step.SUPERSEDE], is_current=False)
+        _set(connection, known, todo[Step.RETURN], removed_at=None)
+        fresh = [*todo[Step.INSERT], *todo[Step.SUPERSEDE]]
+        if fresh:
+            connection.execute(insert(File), [_new_row(source, s, now) for s in fresh])
+        if todo[Step.REVISE]:
+            rows = [{"b_id": known[s.path].file_id, **_values(s, now)} for s in todo[Step.REVISE]]
+            statement = update(File).where(File.id == bindparam("b_id"))
+            connection.execute(statement, rows)
+        return len(fresh)
+
+    @staticmethod
+    def _unsettled(
+        known: dict[bytes, Known], sightings: Iterable[Sighting]
+    ) -> tuple[Sighting, ...]:
+        def unsettled(sighting: Sighting) -> bool:
+            kind = _step(known, sighting)
+            if kind in (Step.INSERT, Step.SUPERSEDE, Step.REVISE):
+                return first_state(sighting, settles_at_once(sighting))[0] is FileState.SETTLING
+            return kind is Step.NOTHING and known[sighting.path].state is FileState.SETTLING
+
+        return tuple(filter(unsettled, sightings))
+
+    def missing(self, paths: Sequence[bytes], now: str) -> None:
+        """These paths are no longer there: unread rows are `gone`, read ones are removed."""
+        newest = (File.path_bytes.in_(list(paths)), File.is_current == text("1"))
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(File)
+                .where(*newest, File.state.in_(["settling", "queued", "retry"]))
+                .values(state=FileState.GONE, reason="vanished before it was read", state_at=now)
+            )
+            connection.execute(
+                update(File)
+                .where(*newest, File.state != FileState.GONE, File.removed_at.is_(None))
+                .values(removed_at=now)
+            )
+
+    def unlisted(self, listing: Listing, page: int = 10_000) -> Iterable[list[bytes]]:
+        """Yield, in pages, the paths of the source that a finished walk has not met."""
+        last = 0
+        while True:
+            query = (
+                select(File.id, File.path_bytes)
+                .where(File.id > last, File.source == listing.source, File.is_current == text("1"))
+                .where(File.removed_at.is_(None), File.state != FileState.GONE)
+                .where(File.found_at < listing.began_at)
+                .order_by(File.id)
+                .limit(page)
+            )
+            with reading(self._engine) as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            last = rows[-1].id
+            yield [row.path_bytes for row in rows if not listing.has_met(row.id)]
+
+    def settled(self, paths: Sequence[bytes], now: str) -> None:
+        """These files are whole: they may be claimed."""
+        if paths:
+            with writing(self._engine) as connection:
+                connection.execute(
+                    update(File)
+                    .where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
+                    .where(File.state == FileState.SETTLING)
+                    .values(state=FileState.QUEUED, state_at=now)
+                )
+
+    def settling(self) -> list[tuple[bytes, FileStat]]:
+        """Return the files that were not whole when the daemon last ran."""
+        query = select(File.path_bytes, *_STAT).where(WAITING, File.state == FileState.SETTLING)
+        with reading(self._engine) as connection:
+            return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
+
+    def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
+        """Take up to `most` queued files, oldest first, until `lease`."""
+        oldest = (
+            select(File.id)
+            .where(WAITING, File.state == FileState.QUEUED)
+            .order_by(File.id)
+            .limit(most)
+        )
+        claim = (
+            update(File)
+            .where(File.id.in_(oldest.correlate(None)))
+            .values(
+                state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
+            )
+            .returning(File.id, File.path_bytes, *_STAT)
+        )
+        with writing(self._engine) as connection:
+            rows = sorted(connection.execute(claim).all())
+        stats = {row.id: FileStat(*row[2:5]) for row in rows}
+        known = self.known_contents({stat.size for stat in stats.values()}, model_version_id)
+        return tuple(
+            FileRef(r.id, r.path_bytes, stats[r.id], known.get(r.size, frozenset())) for r in rows
+        )
+
+    def known_contents(
+        self, sizes: Iterable[int], model_version_id: int
+    ) -> dict[int, frozenset[str]]:
+        """Return the hashes, by size, of contents that a model version has classified."""
+        query = (
+            select(Image.size, Image.sha256)
+            .join(Prediction, Prediction.image_id == Image.id)
+            .where(Image.size.in_(list(sizes)), Prediction.model_version_id == model_version_id)
+        )
+        found: dict[int, set[str]] = {}
+        with reading(self._engine) as connection:
+            for size, sha256 in connection.execute(query):
+                found.setdefault(size, set()).add(sha256)
+        return {size: frozenset(hashes) for size, hashes in found.items()}
+
+    def queued(self, most: int) -> tuple[int, str | None]:
+        """Return how many files are queued, counted up to `most`, and since when the first is."""
+        query = (
+            select(File.state_at)
+            .where(WAITING, File.state == FileState.QUEUED)
+            .order_by(File.id)
+            .limit(most)
+        )
+        with reading(self._engine) as connection:
+            times = connection.execute(query).scalars().all()
+        return len(times), (times[0] if times else None)
+
+    def release_claims(self, now: str) -> int:
+        """Put back what a killed daemon had claimed; returns how many files."""
+        with writing(self._engine) as connection:
+            return connection.execute(
+                update(File)
+                .where(WAITING, File.state == FileState.CLAIMED)
+                .values(state=FileState.QUEUED, claimed_by=None, lease_until=None, state_at=now)
+            ).rowcount
+
+    def requeue_due(self, now: str) -> int:
+        """Put back the files whose time to be tried again has come."""
+        with writing(self._engine) as connection:
+            return connection.execute(
+                update(File)
+                .where(WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+                .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
+            ).rowcount
+
+    def next_retry(self) -> str | None:
+        """Return when the next file is to be tried again."""
+        query = (
+            select(File.next_try_at)
+            .where(WAITING, File.state == FileState.RETRY)
+            .order_by(File.next_try_at)
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar()
+
+    def reexamine_ignored(self, now: str) -> int:
+        """Queue again what was ignored for its content: the accepted formats have changed."""
+        with writing(self._engine) as connection:
+            return connection.execute(
+                update(File)
+                .where(File.state == FileState.IGNORED, File.is_current == text("1"))
+                .where(File.removed_at.is_(None), ~File.reason.startswith("rule: "))
+                .values(state=FileState.QUEUED, reason=None, state_at=now)
+            ).rowcount
+
+    def counts(self) -> dict[str, int]:
+        """Return how many newest versions wait, by state; quick however many are done."""
+        with reading(self._engine) as connection:
+            query = select(File.state, func.count()).where(WAITING).group_by(File.state)
+            return dict(connection.execute(query).tuples().all())
+
+
+def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
+    query = select(
+        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at
+    ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
+    return {
+        row.path_bytes: Known(
+            row.id,
+            FileStat(row.size, row.mtime_ns, row.inode),
+            FileState(row.state),
+            row.reason,
+            row.removed_at is not None,
+        )
+        for row in connection.execute(query)
+    }
+
+
+def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:
+    return step(known.get(sighting.path), sighting, settles_at_once(sighting))
+
+
+def _set(
+    connection: Connection, known: dict[bytes, Known], of: Sequence[Sighting], **values: Any
+) -> None:
+    if of:
+        ids = [known[sighting.path].file_id for sighting in of]
+        connection.execute(update(File).where(File.id.in_(ids)).values(**values))
+
+
+def _values(sighting: Sighting, now: str) -> dict[str, Any]:
+    state, reason = first_state(sighting, settles_at_once(sighting))
+    return {
+        "size": sighting.stat.size,
+        "mtime_ns": sighting.stat.mtime_ns,
+        "inode": sighting.stat.inode,
+        "state": state,
+        "reason": reason,
+        "attempts": 0,
+        "next_try_at": None,
+        "claimed_by": None,
+        "lease_until": None,
+        "removed_at": None,
+        "state_at": now,
+    }
+
+
+def _new_row(source: str, sighting: Sighting, now: str) -> dict[str, Any]:
+    return {
+        **_values(sighting, now),
+        "source": source,
+        "path": display_path(sighting.path),
+        "path_bytes": sighting.path,
+        "is_current": True,
+        "found_at": now,
+    }
+
+
+def display_path(path: bytes) -> str:
+    """Return a path as text for people; bytes that are no UTF-8 become `\\xNN`."""
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,255 @@
+"""Recording a finished batch: predictions, states and events, in one transaction."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+
+from daemon.domain import BatchResult, FileStat, FileState, Outcome, OutcomeKind
+from daemon.store.database import writing
+from daemon.store.outbox import publish
+from daemon.store.schema import File, Image, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """When a file that failed is tried again: `next_try_at` for its number of attempts so far,
+    or None when it has had its tries."""
+
+    next_try_at: Callable[[int], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written: counts by outcome, and the files that must settle again."""
+
+    counts: Mapping[OutcomeKind, int]
+    unsettled: tuple[tuple[bytes, FileStat], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    file_id: int
+    path: str
+    path_bytes: bytes
+    source: str
+    attempts: int
+
+
+class Recorder:
+    """Writes what workers found."""
+
+    def __init__(self, engine: Engine, owner: str, sinks: Sequence[str], again: Again) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._sinks = tuple(sinks)
+        self._again = again
+
+    def record(self, result: BatchResult, now: str) -> Recorded:
+        """Write one batch. Outcomes of rows that have moved on meanwhile are dropped."""
+        version = result.batch.model_version_id
+        with writing(self._engine) as connection:
+            rows = self._rows(connection, result)
+            valid = [outcome for outcome in result.outcomes if outcome.file_id in rows]
+            _insert_images(connection, valid, now)
+            images = _image_ids(connection, valid)
+            _insert_predictions(connection, valid, images, version, now)
+            predictions = _predictions(connection, images.values(), version)
+            if result.batch.moves_state:
+                changes = [self._change(o, rows, images, predictions, now) for o in valid]
+                _update_files(connection, changes)
+            else:
+                _point_files(connection, predictions, now)
+            events = _events(valid, rows, images, predictions, version)
+            publish(connection, events, self._sinks, now)
+        return _summary(valid, rows)
+
+    def _rows(self, connection: Connection, result: BatchResult) -> dict[int, _Row]:
+        """Return the rows that an outcome still speaks of: same version, still claimed by us."""
+        query = select(File).where(File.id.in_([ref.file_id for ref in result.batch.files]))
+        claimed = {ref.file_id: ref.stat for ref in result.batch.files}
+        return {
+            row.id: _Row(row.id, row.path, row.path_bytes, row.source, row.attempts)
+            for row in connection.execute(query)
+            if FileStat(row.size, row.mtime_ns, row.inode) == claimed[row.id]
+            and (not result.batch.moves_state or self._is_ours(row))
+        }
+
+    def _is_ours(self, row: Any) -> bool:
+        return bool(row.state == FileState.CLAIMED and row.claimed_by == self._owner)
+
+    def _change(
+        self,
+        outcome: Outcome,
+        rows: Mapping[int, _Row],
+        images: Mapping[str, int],
+        predictions: Mapping[int, Any],
+        now: str,
+    ) -> dict[str, Any]:
+        """Return the new values of one file's row."""
+        change: dict[str, Any] = {
+            "b_id": outcome.file_id,
+            "state_at": now,
+            "reason": outcome.reason,
+            "claimed_by": None,
+            "lease_until": None,
+            "next_try_at": None,
+            "image_id": images.get(outcome.sha256 or ""),
+            "attempts": rows[outcome.file_id].attempts,
+        }
+        match outcome.kind:
+            case OutcomeKind.CLASSIFIED | OutcomeKind.KNOWN:
+                prediction = predictions[change["image_id"]]
+                change |= {
+                    "state": FileState.DONE,
+                    "prediction_id": prediction.id,
+                    "label": prediction.label,
+                    "classified_at": now,
+                }
+            case OutcomeKind.UNREADABLE:
+                change |= {"state": FileState.QUARANTINED, "attempts": change["attempts"] + 1}
+            case OutcomeKind.NOT_IMAGE:
+                change["state"] = FileState.IGNORED
+            case OutcomeKind.VANISHED:
+                change["state"] = FileState.GONE
+            case OutcomeKind.CHANGED:
+                change["state"] = FileState.SETTLING
+                if outcome.stat is not None:
+                    change |= {
+                        "size": outcome.stat.size,
+                        "mtime_ns": outcome.stat.mtime_ns,
+                        "inode": outcome.stat.inode,
+                    }
+            case OutcomeKind.TRANSIENT:
+                change["attempts"] += 1
+                change["next_try_at"] = self._again.next_try_at(change["attempts"])
+                tried_out = change["next_try_at"] is None
+                change["state"] = FileState.QUARANTINED if tried_out else FileState.RETRY
+        return change
+
+
+def _events(
+    outcomes: Iterable[Outcome],
+    rows: Mapping[int, _Row],
+    images: Mapping[str, int],
+    predictions: Mapping[int, Any],
+    version: int,
+) -> list[tuple[str, dict[str, Any]]]:
+    events: list[tuple[str, dict[str, Any]]] = []
+    for outcome in outcomes:
+        row = rows[outcome.file_id]
+        about = {"path": row.path, "source": row.source}
+        if outcome.kind in (OutcomeKind.CLASSIFIED, OutcomeKind.KNOWN):
+            prediction = predictions[images[outcome.sha256 or ""]]
+            events.append(("classified", about | _told(prediction, outcome.sha256, version)))
+        elif outcome.kind is OutcomeKind.UNREADABLE:
+            events.append(("failed", about | {"reason": outcome.reason}))
+    return events
+
+
+def _told(prediction: Any, sha256: str | None, version: int) -> dict[str, Any]:
+    return {
+        "sha256": sha256,
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "is_unknown": prediction.is_unknown,
+        "top": prediction.top_k,
+        "model_version_id": version,
+    }
+
+
+def _insert_images(connection: Connection, outcomes: Iterable[Outcome], now: str) -> None:
+    facts = {outcome.image.sha256: outcome.image for outcome in outcomes if outcome.image}
+    rows = [
+        {
+            "sha256": image.sha256,
+            "size": image.size,
+            "format": image.format,
+            "width": image.width,
+            "height": image.height,
+            "taken_at": image.taken_at,
+            "phash": image.phash,
+            "first_seen_at": now,
+        }
+        for image in facts.values()
+    ]
+    if rows:
+        connection.execute(insert_or_ignore(Image).on_conflict_do_nothing(), rows)
+
+
+def _image_ids(connection: Connection, outcomes: Iterable[Outcome]) -> dict[str, int]:
+    hashes = {outcome.sha256 for outcome in outcomes if outcome.sha256}
+    query = select(Image.sha256, Image.id).where(Image.sha256.in_(list(hashes)))
+    return dict(connection.execute(query).tuples().all())
+
+
+def _insert_predictions(
+    connection: Connection,
+    outcomes: Iterable[Outcome],
+    images: Mapping[str, int],
+    version: int,
+    now: str,
+) -> None:
+    rows = [
+        {
+            "image_id": images[outcome.sha256],
+            "model_version_id": version,
+            "label": outcome.verdict.label,
+            "confidence": outcome.verdict.confidence,
+            "top_k": [[score.label, score.confidence] for score in outcome.verdict.top],
+            "is_unknown": outcome.verdict.is_unknown,
+            "predicted_at": now,
+        }
+        for outcome in outcomes
+        if outcome.verdict is not None and outcome.sha256 is not None
+    ]
+    if rows:
+        connection.execute(insert_or_ignore(Prediction).on_conflict_do_nothing(), rows)
+
+
+def _predictions(connection: Connection, images: Iterable[int], version: int) -> dict[int, Any]:
+    query = select(*Prediction.__table__.columns).where(
+        Prediction.image_id.in_(list(images)), Prediction.model_version_id == version
+    )
+    return {row.image_id: row for row in connection.execute(query)}
+
+
+def _update_files(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
+    """Update by groups that set the same columns: one prepared statement a group."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for change in changes:
+        groups.setdefault(tuple(sorted(change)), []).append(change)
+    for columns, rows in groups.items():
+        values: dict[str, Any] = {name: bindparam(name) for name in columns if name != "b_id"}
+        connection.execute(update(File).where(File.id == bindparam("b_id")).values(values), rows)
+
+
+def _point_files(connection: Connection, predictions: Mapping[int, Any], now: str) -> None:
+    """Let every done file of these images show the newer prediction."""
+    rows = [
+        {"b_image": image_id, "b_prediction": row.id, "b_label": row.label, "b_now": now}
+        for image_id, row in predictions.items()
+    ]
+    if rows:
+        statement = (
+            update(File)
+            .where(File.image_id == bindparam("b_image"), File.state == FileState.DONE)
+            .values(
+                prediction_id=bindparam("b_prediction"),
+                label=bindparam("b_label"),
+                classified_at=bindparam("b_now"),
+            )
+        )
+        connection.execute(statement, rows)
+
+
+def _summary(outcomes: Iterable[Outcome], rows: Mapping[int, _Row]) -> Recorded:
+    counts: dict[OutcomeKind, int] = {}
+    unsettled = []
+    for outcome in outcomes:
+        counts[outcome.kind] = counts.get(outcome.kind, 0) + 1
+        if outcome.kind is OutcomeKind.CHANGED and outcome.stat is not None:
+            unsettled.append((rows[outcome.file_id].path_bytes, outcome.stat))
+    return Recorded(counts, tuple(unsettled))
