@@ -8,29 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from bundles import make_manifest
 
 from daemon import artifacts
 from daemon.classifier import load_model
 from daemon.errors import BundleError
-from daemon.manifest import BackbonePart, Manifest, Part
-from daemon.preprocessing import Geometry, Scaling
+from daemon.preprocessing import Geometry
 
 # Keras 3.15 with NumPy 2 warns whenever it copies a variable out of TensorFlow.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def make_manifest(**changes):
-    values = {
-        "name": "tiny",
-        "created_at": "2025-01-02T03:04:05Z",
-        "classes": ("cat", "dog"),
-        "geometry": Geometry(8, 8),
-        "scaling": Scaling.UNIT,
-        "backbone": BackbonePart(name="fake", weights="none"),
-        "head": Part(name="softmax", options={"dropout": 0.2}),
-        "reading": "probabilities",
-    }
-    return Manifest(**values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +132,7 @@ def test_leftovers_of_a_killed_writer_are_cleaned_and_a_living_ones_are_not(tmp_
         "import os, sys; from pathlib import Path; from daemon import artifacts\n"
         "class M:\n"
         "    def save(self, path): path.write_bytes(b'x'); os._exit(9)\n"
-        "from tests.test_artifacts import make_manifest\n"
+        "from tests.bundles import make_manifest\n"
         "artifacts.write_bundle(M(), make_manifest(), Path(sys.argv[1]))\n"
     )
     folder = tmp_path / "models"
