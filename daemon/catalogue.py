@@ -79,7 +79,7 @@ class Table(Generic[T]):
 
     def _unknown(self, name: str) -> str:
         known = ", ".join(sorted(self.entries)) or "none"
-        text = f"no {self.word} is called {name}{nearest(name, self.entries)}; known: {known}"
+        text = f"no {self.word} is called {name}{nearest(name, self.entries)} (known: {known})"
         if self.broken:
             failed = "; ".join(f"{plugin}: {reason}" for plugin, reason in self.broken.items())
             text += f"; broken plugins: {failed}"

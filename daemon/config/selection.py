@@ -35,10 +35,10 @@ _Selected = Annotated[
     Selection, PlainValidator(Selection.parse), PlainSerializer(Selection.written)
 ]
 
-# The marker `kind` is replaced by the schema of that kind's plugins: see `Catalogue.schema`.
-BackboneChoice = Annotated[_Selected, WithJsonSchema({"kind": "backbones"})]
-HeadChoice = Annotated[_Selected, WithJsonSchema({"kind": "heads"})]
-RuntimeChoice = Annotated[_Selected, WithJsonSchema({"kind": "runtimes"})]
-SourceChoice = Annotated[_Selected, WithJsonSchema({"kind": "sources"})]
-SinkChoice = Annotated[_Selected, WithJsonSchema({"kind": "sinks"})]
-ExecutorChoice = Annotated[_Selected, WithJsonSchema({"kind": "executors"})]
+# The marker `x-kind` is replaced by the schema of that kind's plugins: see `daemon.config.schema`.
+BackboneChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "backbones"})]
+HeadChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "heads"})]
+RuntimeChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "runtimes"})]
+SourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sources"})]
+SinkChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sinks"})]
+ExecutorChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "executors"})]

@@ -48,8 +48,8 @@ class ModelSettings(_Strict):
 
     backbone: BackboneChoice = Field(
         default=Selection("compact"),
-        description="Pretrained feature extractor; `classifyd plugins` lists them all. "
-        "With options: {name: mobilenet_v2, alpha: 0.35}",
+        description="Pretrained feature extractor; `classifyd plugins` lists them all.",
+        examples=["{name: mobilenet_v2, alpha: 0.35}"],
     )
     weights: Weights = Field(
         default="auto",
@@ -148,8 +148,8 @@ class Settings(_Strict):
 
     database: Database = Field(
         default="state/classifyd.db",
-        description="Where everything is recorded: the path of an SQLite file, or the SQLAlchemy "
-        "URL of another database.",
+        description="Where everything is recorded: the path of an SQLite file, or its SQLAlchemy "
+        "URL.",
     )
     state_dir: ConfigPath = Field(
         default=Path("state"),
@@ -160,6 +160,7 @@ class Settings(_Strict):
         default=(Selection("folder", {"path": "inbox"}),),
         description="Where images come from: a list of sources, each with its options; "
         "`classifyd plugins folder` shows them.",
+        examples=["[{name: folder, path: inbox}, {name: folder, path: /srv/photos}]"],
     )
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
@@ -169,12 +170,13 @@ class Settings(_Strict):
     decode: Annotated[DecodeSettings, Section] = DecodeSettings()
     sinks: tuple[SinkChoice, ...] = Field(
         default=(),
-        description="Where events go (classified, failed, model activated), for example "
-        "[{name: jsonl, path: events.jsonl}].",
+        description="Where events go (classified, failed, model activated).",
+        examples=["[{name: jsonl, path: events.jsonl}]"],
     )
     executor: ExecutorChoice = Field(
         default=Selection("local"),
-        description="Who runs the workers. With options: {name: local, workers: 2}",
+        description="Who runs the workers.",
+        examples=["{name: local, workers: 2}"],
     )
     log: Annotated[LogSettings, Section] = LogSettings()
     plugins: tuple[PluginLocation, ...] = Field(
