@@ -181,7 +181,8 @@ class DecodeLimits:
 class WorkerSetup:
     """All that a worker process needs to become warm: names and values, never objects.
 
-    `plugins` are the configured outside plugins, so that an outside runtime is found there too.
+    `plugins` are the configured outside plugins, so that an outside runtime is found there too;
+    `base` is the folder that relative paths in `runtime_options` count from.
     """
 
     bundle: Path
@@ -189,6 +190,7 @@ class WorkerSetup:
     runtime_options: dict[str, Any]
     limits: DecodeLimits
     max_batch: int
+    base: Path
     plugins: tuple[str, ...] = ()
     top_k: int = 5
 

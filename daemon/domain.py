@@ -20,9 +20,7 @@ class FileState(StrEnum):
     GONE = "gone"
 
 
-FINAL_STATES = frozenset(
-    {FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE}
-)
+FINAL_STATES = frozenset({FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +145,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """A finished batch: one outcome a file, or `failure` when the batch broke as a whole."""
+    """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
+
+    A file without an outcome was not looked at, through no fault of its own: it goes again.
+    `fatal`: no worker can be had any more, so the daemon must end rather than blame the files.
+    """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
+    fatal: bool = False
     seconds: float = 0.0
 
 

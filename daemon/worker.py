@@ -1,0 +1,126 @@
+"""A worker: file references in, outcomes out. Decoding and inference sit in one process, so that
+pixels never cross a process boundary, and a crash, a hang or a memory bomb costs one worker."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daemon.contracts import DecodeLimits, Executable
+from daemon.domain import Batch, BatchResult, FileRef, ImageFacts, Outcome, OutcomeKind, Verdict
+from daemon.errors import ImageError, NotAnImageError
+from daemon.images.decode import decode
+from daemon.preprocessing import Geometry
+from daemon.reading import Seen, read_file, sha256_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_Read = Callable[["NDArray[np.float32]"], list[Verdict]]
+
+
+class Worker:
+    """Decodes a batch on threads straight into one array, then scores it at once."""
+
+    def __init__(
+        self, executable: Executable, read: _Read, geometry: Geometry, limits: DecodeLimits
+    ) -> None:
+        self._executable = executable
+        self._read = read
+        self._geometry = geometry
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
+        self.is_stuck = False
+        """A decoding thread hangs and cannot be stopped: this process must be replaced."""
+
+    def process(self, batch: Batch) -> BatchResult:
+        """Return one outcome a file; files that a stuck decoder kept waiting are left out.
+
+        Raises only what the model raises.
+        """
+        began = time.perf_counter()
+        pixels = np.empty(
+            (len(batch.files), self._geometry.height, self._geometry.width, 3), np.uint8
+        )
+        seen = Seen()
+        started: dict[int, float] = {}
+
+        def prepare(slot: int) -> Outcome:
+            started[slot] = time.monotonic()
+            return self._prepare(batch.files[slot], pixels[slot], seen)
+
+        slots = {self._pool.submit(prepare, slot): slot for slot in range(len(batch.files))}
+        self._wait(slots, started)
+        found = {slot: future.result() for future, slot in slots.items() if future.done()}
+        found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
+        outcomes = _share_failures(self._score(found, pixels))
+        return BatchResult(batch, outcomes, seconds=time.perf_counter() - began)
+
+    def _wait(self, slots: dict[Future[Outcome], int], started: dict[int, float]) -> None:
+        """Wait for the decoders, but not for one that outstays its time."""
+        waiting = set(slots)
+        while waiting := wait(waiting, timeout=0.25).not_done:
+            limit = time.monotonic() - self._limits.timeout_s
+            late = {future for future in waiting if started.get(slots[future], limit) < limit}
+            if late and late == {future for future in waiting if slots[future] in started}:
+                self.is_stuck = True
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                return
+
+    def _late(self, ref: FileRef) -> Outcome:
+        reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"
+        return Outcome(ref.file_id, OutcomeKind.UNREADABLE, ref.stat, reason=reason)
+
+    def _prepare(self, ref: FileRef, into: "NDArray[np.uint8]", seen: Seen) -> Outcome:
+        got = read_file(ref, self._limits)
+        if isinstance(got, Outcome):
+            return got
+        data, stat = got
+        if not data:
+            return Outcome(ref.file_id, OutcomeKind.NOT_IMAGE, stat, reason="empty file")
+        sha256 = sha256_of(data)
+        if sha256 in ref.known or seen.first(sha256, ref.file_id) != ref.file_id:
+            return Outcome(ref.file_id, OutcomeKind.KNOWN, stat, sha256)
+        return self._decode(Outcome(ref.file_id, OutcomeKind.CLASSIFIED, stat, sha256), data, into)
+
+    def _decode(self, outcome: Outcome, data: bytes, into: "NDArray[np.uint8]") -> Outcome:
+        assert outcome.sha256 is not None
+        try:
+            image: ImageFacts = decode(data, outcome.sha256, self._geometry, self._limits, into)
+        except NotAnImageError as error:
+            return replace(outcome, kind=OutcomeKind.NOT_IMAGE, reason=str(error))
+        except ImageError as error:
+            return replace(outcome, kind=OutcomeKind.UNREADABLE, reason=str(error))
+        except MemoryError:
+            reason = f"decoding needs more than {self._limits.max_memory_mb} MB"
+            reason += " (decode.max_memory_mb)"
+            return replace(outcome, kind=OutcomeKind.UNREADABLE, reason=reason)
+        return replace(outcome, image=image)
+
+    def _score(self, found: dict[int, Outcome], pixels: "NDArray[np.uint8]") -> tuple[Outcome, ...]:
+        """Run the model over what was decoded, and nothing else."""
+        slots = sorted(s for s, o in found.items() if o.kind is OutcomeKind.CLASSIFIED)
+        if slots:
+            images = pixels if len(slots) == len(pixels) else pixels[slots]
+            verdicts = self._read(self._executable(images))
+            for slot, verdict in zip(slots, verdicts, strict=True):
+                found[slot] = replace(found[slot], verdict=verdict)
+        return tuple(found[slot] for slot in sorted(found))
+
+
+def _share_failures(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    """The same bytes twice in one batch: what failed for the first failed for the others."""
+    failed = {
+        outcome.sha256: outcome
+        for outcome in outcomes
+        if outcome.sha256 and outcome.kind in (OutcomeKind.UNREADABLE, OutcomeKind.NOT_IMAGE)
+    }
+    return tuple(
+        replace(outcome, kind=failed[outcome.sha256].kind, reason=failed[outcome.sha256].reason)
+        if outcome.kind is OutcomeKind.KNOWN and outcome.sha256 in failed
+        else outcome
+        for outcome in outcomes
+    )

@@ -1,0 +1,114 @@
+"""The entry of a worker process: wires runtime, decoder and pipe, and ends with its parent."""
+
+import ctypes
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.contracts import DecodeLimits, WorkerSetup
+from daemon.domain import Batch, BatchResult
+from daemon.errors import ClassifydError
+
+if TYPE_CHECKING:
+    from daemon.worker import Worker
+
+READY = "ready"
+EXIT_STUCK = 70
+
+
+def main(pipe: Connection, setup: WorkerSetup) -> None:
+    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result."""
+    _end_with_parent()
+    _settle_process()
+    try:
+        worker = _build(setup)
+    except ClassifydError as error:
+        pipe.send(str(error))
+        return
+    _limit_memory(setup.limits)
+    pipe.send(READY)
+    while (batch := _receive(pipe)) is not None:
+        try:
+            result = worker.process(batch)
+        except Exception as error:
+            logging.getLogger("classifyd.worker").debug("batch failed", exc_info=True)
+            result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
+        pipe.send(result)
+        if worker.is_stuck:
+            os._exit(EXIT_STUCK)  # a thread that hangs inside a decoder cannot be joined
+
+
+def _receive(pipe: Connection) -> Batch | None:
+    try:
+        message: Batch | None = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return message
+
+
+def _end_with_parent() -> None:
+    """A killed daemon must leave no worker behind, whatever the worker is doing."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _settle_process() -> None:
+    """Leave signals to the parent: Ctrl-C goes to the whole group, and a batch must finish."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _build(setup: WorkerSetup) -> "Worker":
+    from functools import partial
+
+    import plugins
+    from daemon.artifacts import read_manifest
+    from daemon.catalogue import Catalogue
+    from daemon.config import Selection
+    from daemon.loader import load_plugins
+    from daemon.scores import verdicts
+    from daemon.worker import Worker
+
+    catalogue = Catalogue(load_plugins(plugins.BUILTIN, setup.plugins))
+    runtime = catalogue.runtimes.build(Selection(setup.runtime, setup.runtime_options), setup.base)
+    manifest = read_manifest(setup.bundle)
+    executable = runtime.load(setup.bundle, setup.max_batch)
+    read = partial(
+        verdicts,
+        classes=manifest.classes,
+        reading=manifest.reading,
+        temperature=manifest.temperature,
+        top_k=setup.top_k,
+        thresholds=manifest.thresholds,
+    )
+    gc.freeze()
+    return Worker(executable, read, manifest.geometry, setup.limits)
+
+
+def _limit_memory(limits: DecodeLimits) -> None:
+    """Let the process grow by so much more than it has when warm; then allocations fail."""
+    if not sys.platform.startswith("linux"):
+        return
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    data_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmData" in line)
+    most = data_kb * 1024 + limits.max_memory_mb * 1_000_000
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    # Pillow's large blocks come from mmap; give them back at once instead of fragmenting.
+    ctypes.CDLL(None).mallopt(-3, 1 << 20)

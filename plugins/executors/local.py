@@ -1,0 +1,164 @@
+"""The `local` executor: worker processes on this machine, one thread minding each."""
+
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+
+from pydantic import Field
+
+from daemon.contracts import Executor, Factory, Options, WorkerSetup
+from daemon.domain import Batch, BatchResult
+from daemon.errors import RuntimeLoadError
+from daemon.hookspecs import hookimpl
+from daemon.worker_main import READY, main
+
+_START_S = 300.0
+_INFERENCE_S = 60.0
+
+
+class LocalOptions(Options):
+    """Options of the `local` executor."""
+
+    workers: int = Field(
+        1, ge=1, le=256, description="Worker processes; each holds the model in memory."
+    )
+
+
+class _Process:
+    """One worker process and its pipe; replaced as a whole when it dies."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(
+            target=main, args=(theirs, setup), name="classifyd-worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def await_ready(self) -> None:
+        """Wait until the worker is warm; raises `RuntimeLoadError` with its own words."""
+        answer = self._answer(_START_S)
+        if answer != READY:
+            self.kill()
+            raise RuntimeLoadError(str(answer or f"a worker did not start: {self._how_it_ended()}"))
+
+    def run(self, batch: Batch, deadline_s: float) -> BatchResult:
+        """Have a batch processed; a death or a silence past the deadline is a failure."""
+        try:
+            self._pipe.send(batch)
+            answer = self._answer(deadline_s)
+        except OSError:
+            answer = None
+        if isinstance(answer, BatchResult):
+            return answer
+        hung = self._process.is_alive()
+        self.kill()
+        what = f"gave no answer in {deadline_s:g} s" if hung else self._how_it_ended()
+        return BatchResult(batch, failure=f"the worker {what}")
+
+    def _answer(self, timeout_s: float) -> object:
+        ready: list[object] = list(wait([self._pipe, self._process.sentinel], timeout_s))
+        try:
+            return self._pipe.recv() if self._pipe in ready else None
+        except (EOFError, OSError):
+            return None
+
+    def is_alive(self) -> bool:
+        """Tell whether the process can take another batch."""
+        return self._process.is_alive()
+
+    def close(self) -> None:
+        """Let the worker end by itself (it reads the end of the pipe)."""
+        self._pipe.close()
+        self._process.join(5.0)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        self._process.kill()
+        self._process.join()
+
+    def _how_it_ended(self) -> str:
+        self._process.join(5.0)
+        code = self._process.exitcode
+        return f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+
+
+class LocalExecutor:
+    """Batches wait in one queue; each worker's thread takes the next as soon as it is free."""
+
+    def __init__(self, options: LocalOptions) -> None:
+        self.workers = options.workers
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._processes: set[_Process] = set()
+        self._ending = threading.Event()
+
+    def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
+        """Start all workers at once and return when the last is warm."""
+        processes = [_Process(setup) for _ in range(self.workers)]
+        try:
+            for process in processes:
+                process.await_ready()
+        except RuntimeLoadError:
+            for process in processes:
+                process.kill()
+            raise
+        self._processes.update(processes)
+        for process in processes:
+            thread = threading.Thread(
+                target=self._mind, args=(process, setup, deliver), name="worker", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def submit(self, batch: Batch) -> None:
+        """Queue a batch."""
+        self._batches.put(batch)
+
+    def stop(self, deadline_s: float) -> None:
+        """Finish what is queued within the deadline, then end the workers."""
+        end = time.monotonic() + deadline_s
+        for _ in self._threads:
+            self._batches.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        self._ending.set()
+        for process in tuple(self._processes):
+            process.kill()
+
+    def _mind(
+        self, process: _Process, setup: WorkerSetup, deliver: Callable[[BatchResult], None]
+    ) -> None:
+        while (batch := self._batches.get()) is not None:
+            try:
+                if not process.is_alive():
+                    process = self._replace(process, setup)
+                result = self._run(process, batch, setup)
+            except RuntimeLoadError as error:
+                result = BatchResult(batch, failure=str(error), fatal=True)
+            deliver(result)
+        process.close()
+        self._processes.discard(process)
+
+    def _run(self, process: _Process, batch: Batch, setup: WorkerSetup) -> BatchResult:
+        rounds = -(-len(batch.files) // setup.limits.threads)
+        return process.run(batch, setup.limits.timeout_s * (rounds + 1) + _INFERENCE_S)
+
+    def _replace(self, dead: _Process, setup: WorkerSetup) -> _Process:
+        self._processes.discard(dead)
+        process = _Process(setup)
+        self._processes.add(process)
+        process.await_ready()
+        return process
+
+
+@hookimpl
+def register_executors() -> Iterable[Factory[Executor]]:
+    """Offer `local`."""
+    yield Factory("local", LocalExecutor, LocalOptions, "worker processes on this machine")
