@@ -110,10 +110,9 @@ def load_weights(net: "keras.Model", path: str) -> None:
     try:
         net.load_weights(Path(path).expanduser())
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
         raise WeightsError(
-            f"weights {path!r} do not fit {net.name!r}: {reason}; give a file that was saved "
-            "from the same layers"
+            f"weights {path!r} do not fit {net.name!r} ({_first_line(error)}): "
+            "give a file that was saved from the same layers"
         ) from error
 
 
@@ -137,7 +136,7 @@ def load_model(path: Path, modules: Sequence[str] = ()) -> "keras.Model":
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path} does not load: {str(error).splitlines()[0]}") from error
+        raise BundleError(f"{path} does not load: {_first_line(error)}") from error
 
 
 def _check_size(backbone: Backbone, geometry: Geometry) -> None:
@@ -204,3 +203,7 @@ def _belongs_to_plugin(name: str) -> bool:
 
 def _is_plugin(module: ModuleType) -> bool:
     return any(hasattr(value, f"{PROJECT}_impl") for value in vars(module).values())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Trainable classifiers that sit on a backbone's feature map."""
