@@ -47,9 +47,9 @@ class Table(Generic[T]):
 
     def options(self, selection: Selection, base: Path) -> BaseModel:
         """Return a selection's options, paths counting from `base`; raises `PluginError`."""
-        wrong = list(self.problems(selection, base))
-        if wrong:
-            raise PluginError("\n".join(self._sentence(selection.name, each) for each in wrong))
+        lines = [self._sentence(selection.name, each) for each in self.problems(selection, base)]
+        if lines:
+            raise PluginError("\n".join(lines))
         return self._validated(selection, base)
 
     def build(self, selection: Selection, base: Path) -> T:
@@ -73,13 +73,12 @@ class Table(Generic[T]):
         return model.model_validate(dict(selection.options), context={"base": base})
 
     def _sentence(self, name: str, problem: Problem) -> str:
-        if not problem.key:
-            return problem.text
-        return f"{self.word} {name}: {dotted(problem.key)}: {problem.text}"
+        where = f": {dotted(problem.key)}" if problem.key else ""
+        return f"{self.word} {name}{where}: {problem.text}"
 
     def _unknown(self, name: str) -> str:
         known = ", ".join(sorted(self.entries)) or "none"
-        text = f"no {self.word} is called {name}{nearest(name, self.entries)} (known: {known})"
+        text = f"there is no {self.word} {name}{nearest(name, self.entries)} (known: {known})"
         if self.broken:
             failed = "; ".join(f"{plugin}: {reason}" for plugin, reason in self.broken.items())
             text += f"; broken plugins: {failed}"

@@ -18,7 +18,7 @@ import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Selection, Settings
 from daemon.config.environment import variable
-from daemon.config.schema import json_schema
+from daemon.config.schema import in_words, json_schema
 from daemon.loader import BUILT_IN, load_plugins
 
 ROOT = Path(__file__).parents[1]
@@ -172,7 +172,7 @@ def table(
         key = (*prefix, name)
         yield row(
             f"`{'.'.join(key)}`",
-            kind(properties[name], definitions),
+            in_words(properties[name], definitions),
             f"`{written(field.default)}`",
             f"`{variable(key)}`",
             meaning(field),
@@ -188,40 +188,6 @@ def meaning(field: FieldInfo) -> str:
     """Return a field's description, with its example."""
     example = f" Example: `{field.examples[0]}`" if field.examples else ""
     return f"{field.description or ''}{example}"
-
-
-def kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Say in words what a JSON Schema accepts."""
-    match schema:
-        case {"$ref": str(link)}:
-            name = link.rpartition("/")[2]
-            if name in definitions:
-                return kind(definitions[name], definitions)
-            return f"a {name.removesuffix('s')}".replace("a e", "an e")
-        case {"anyOf": list(choices)}:
-            return " or ".join(dict.fromkeys(kind(each, definitions) for each in choices))
-        case {"enum": list(words)}:
-            return ", ".join(f"`{word}`" for word in words)
-        case {"const": word}:
-            return f"`{word}`"
-        case {"type": "array", "items": dict(items)}:
-            return f"list of: {kind(items, definitions)}"
-        case {"format": "path"}:
-            return "path"
-    names = {"integer": "whole number", "string": "text", "null": "`null`", "boolean": "yes or no"}
-    return names.get(schema.get("type", ""), schema.get("type", "any")) + bounds(schema)
-
-
-def bounds(schema: Mapping[str, Any]) -> str:
-    """Say the range of a number."""
-    words = {
-        "minimum": "from {}",
-        "exclusiveMinimum": "above {}",
-        "maximum": "to {}",
-        "exclusiveMaximum": "below {}",
-    }
-    said = [text.format(schema[key]) for key, text in words.items() if key in schema]
-    return f" {' '.join(said)}" if said else ""
 
 
 def plugins_page() -> str:
@@ -246,7 +212,7 @@ def options_table(options: type[BaseModel]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for name, field in options.model_fields.items():
         default = "required" if field.is_required() else f"`{written(field.get_default())}`"
-        value = kind(schema["properties"][name], schema.get("$defs", {}))
+        value = in_words(schema["properties"][name], schema.get("$defs", {}))
         yield row(f"`{name}`", value, default, meaning(field))
 
 

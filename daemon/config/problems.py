@@ -93,16 +93,17 @@ def _sentence(key: Key, details: Sequence[ErrorDetails], model: type[BaseModel])
         case "missing":
             return "is required and has no default"
     expected = " or ".join(dict.fromkeys(map(_expectation, details)))
+    expected = expected.replace(" or must ", " or ")
     received = details[0]["input"]
     words = [word for detail in details for word in _literals(detail)]
-    return f"must {expected}, got {shown(received)}{nearest(str(received), words)}"
+    return f"{expected}, got {shown(received)}{nearest(str(received), words)}"
 
 
 def _expectation(detail: ErrorDetails) -> str:
     if wanted := _EXPECTED.get(detail["type"]):
-        return f"be {wanted}"
+        return f"must be {wanted}"
     text = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return re.sub(r"^(\w+ should|must) ", "", text)
+    return re.sub(r"^\w+ should ", "must ", text)
 
 
 def _literals(detail: ErrorDetails) -> list[str]:

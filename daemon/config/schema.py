@@ -10,6 +10,20 @@ from daemon.config.settings import Settings
 
 Schema = dict[str, Any]
 
+_TYPES = {
+    "integer": "whole number",
+    "string": "text",
+    "null": "`null`",
+    "boolean": "true or false",
+    "object": "mapping",
+}
+_BOUNDS = {
+    "minimum": "from {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "to {}",
+    "exclusiveMaximum": "below {}",
+}
+
 
 def json_schema(options: Mapping[str, Mapping[str, type[BaseModel]]]) -> Schema:
     """Describe `config.yaml` for editors; `options` is kind → plugin's name → its options."""
@@ -59,3 +73,33 @@ def _linked(schema: Any) -> Any:
         case list():
             return [_linked(value) for value in schema]
     return schema
+
+
+def in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """Say in words what a JSON Schema accepts."""
+    match schema:
+        case {"$ref": str(link)}:
+            name = link.rpartition("/")[2]
+            if name in definitions:
+                return in_words(definitions[name], definitions)
+            return f"a {name.removesuffix('s')}".replace("a e", "an e")
+        case {"anyOf": list(choices)}:
+            return " or ".join(dict.fromkeys(in_words(each, definitions) for each in choices))
+        case {"enum": list(words)}:
+            return ", ".join(f"`{word}`" for word in words)
+        case {"const": word}:
+            return f"`{word}`"
+        case {"type": "array", "items": dict(items)}:
+            return f"list of: {in_words(items, definitions)}"
+        case {"format": "path"}:
+            return "path"
+        case {"type": list(types)}:
+            return " or ".join(_TYPES.get(str(each), str(each)) for each in types)
+    type_ = str(schema.get("type", "anything"))
+    return _TYPES.get(type_, type_) + _bounds(schema)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    """Say the range of a number."""
+    said = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]
+    return f" {' '.join(said)}" if said else ""

@@ -1,0 +1,84 @@
+"""`classifyd config`: check, show and describe the configuration."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.cli.common import config_option, load_config
+from daemon.cli.tables import format_option, show
+
+if TYPE_CHECKING:
+    from daemon.catalogue import Catalogue
+    from daemon.config import Loaded
+
+
+@click.group()
+def config() -> None:
+    """Check, show and describe the configuration."""
+
+
+@config.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Name everything that is wrong with the configuration; exit 2 where something is."""
+    from daemon.app import catalogue
+
+    loaded = load_config(config)
+    plugins = catalogue(loaded)
+    plugins.validate(loaded.settings, loaded.base, loaded.origins)
+    for name, reason in plugins.plugins.broken.items():
+        click.echo(f"plugin {name} is left out: {reason}", err=True)
+    click.echo(f"{loaded.path}: nothing is wrong")
+
+
+@config.command("show")
+@config_option
+@format_option
+def show_(config: Path | None, format_: str) -> None:
+    """List the values in force, and where each comes from."""
+    from daemon.app import catalogue
+
+    loaded = load_config(config)
+    plugins = catalogue(loaded)
+    plugins.validate(loaded.settings, loaded.base, loaded.origins)
+    show(list(_rows(loaded, plugins)), ("key", "value", "origin"), format_)
+
+
+@config.command()
+@config_option
+def schema(config: Path | None) -> None:
+    """Print a JSON Schema of the configuration with the options of every plugin."""
+    from daemon.app import catalogue
+    from daemon.config import load
+    from daemon.config.schema import json_schema
+
+    tables = catalogue(load(config, os.environ, required=False)).tables()
+    options = {
+        kind: {name: entry.factory.options for name, entry in table.entries.items()}
+        for kind, table in tables.items()
+    }
+    click.echo(json.dumps(json_schema(options), indent=2, ensure_ascii=False))
+
+
+def _rows(loaded: "Loaded", plugins: "Catalogue") -> Iterator[dict[str, Any]]:
+    """Yield every key with its value and origin; a selection's options with their defaults."""
+    chosen = {key: (kind, selection) for key, kind, selection in loaded.settings.selections()}
+    for parts, value in loaded.settings.items():
+        key = ".".join(map(str, parts))
+        if key in chosen:
+            kind, selection = chosen[key]
+            yield _row(loaded, key, selection.name)
+            options = plugins.tables()[kind].options(selection, loaded.base)
+            for name, option in options.model_dump(mode="json").items():
+                yield _row(loaded, f"{key}.{name}", option)
+        elif key.rpartition(".")[0] not in chosen:
+            yield _row(loaded, key, value)
+
+
+def _row(loaded: "Loaded", key: str, value: object) -> dict[str, Any]:
+    plain = str(value) if isinstance(value, Path) else value
+    return {"key": key, "value": plain, "origin": loaded.origins.get(key, "default")}

@@ -1,0 +1,78 @@
+"""`classifyd plugins`: what can be chosen, from where, with which options."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.cli.common import config_option
+from daemon.cli.tables import format_option, show
+
+if TYPE_CHECKING:
+    from daemon.catalogue import Catalogue, Entry
+
+
+@click.command()
+@click.argument("name", required=False)
+@config_option
+@format_option
+def plugins(name: str | None, config: Path | None, format_: str) -> None:
+    """List the plugins, or show the options of the one called NAME."""
+    from daemon.app import catalogue
+    from daemon.config import load
+
+    found = catalogue(load(config, os.environ, required=False))
+    if name:
+        _show_one(found, name, format_)
+    else:
+        show(list(_rows(found)), ("kind", "name", "origin", "summary"), format_)
+    for plugin, reason in found.plugins.broken.items():
+        click.echo(f"plugin {found.plugins.describe(plugin)} is left out: {reason}", err=True)
+
+
+def _rows(found: "Catalogue") -> Iterator[dict[str, Any]]:
+    for table in found.tables().values():
+        for name, entry in table.entries.items():
+            summary = entry.factory.summary
+            yield {"kind": table.word, "name": name, "origin": entry.origin, "summary": summary}
+    for plugin in found.plugins.implementing("register_commands"):
+        origin = found.plugins.provenance[plugin]
+        yield {"kind": "commands", "name": plugin, "origin": origin, "summary": ""}
+
+
+def _show_one(found: "Catalogue", name: str, format_: str) -> None:
+    from daemon.config.problems import nearest
+    from daemon.errors import PluginError
+
+    tables = found.tables().values()
+    matches = [(table.word, table.entries[name]) for table in tables if name in table.entries]
+    if not matches:
+        known = [known for table in tables for known in table.entries]
+        raise PluginError(f"there is no plugin {name}{nearest(name, known)}")
+    if format_ == "json":
+        show([row for word, entry in matches for row in _options(word, entry)], (), format_)
+        return
+    for word, entry in matches:
+        click.echo(f"{word} {name} ({entry.origin}): {entry.factory.summary}")
+        if rows := list(_options(word, entry)):
+            show(rows, ("option", "type", "default", "description"), format_)
+
+
+def _options(word: str, entry: "Entry[Any]") -> Iterator[dict[str, Any]]:
+    from daemon.config.schema import in_words
+
+    model = entry.factory.options
+    schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        described = schema["properties"][name]
+        yield {
+            "kind": word,
+            "name": entry.factory.name,
+            "option": name,
+            "type": in_words(described, schema.get("$defs", {})).replace("`", ""),
+            "default": "(required)" if field.is_required() else described.get("default"),
+            "required": field.is_required(),
+            "description": field.description or "",
+        }
