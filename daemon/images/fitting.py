@@ -1,0 +1,46 @@
+"""Bringing an upright RGB image to the input size; one kernel for training and serving."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from daemon.preprocessing import Fit, Geometry
+
+_MID_GREY = 128
+
+
+def fit_into(image: Image.Image, geometry: Geometry, out: "NDArray[np.uint8]") -> None:
+    """Write the image as `uint8[H, W, 3]` into `out`, resized as `geometry` says."""
+    size = geometry.width, geometry.height
+    match geometry.fit:
+        case Fit.STRETCH:
+            out[...] = _resized(image, size)
+        case Fit.CROP:
+            out[...] = _resized(image, size, _centred(image.size, size))
+        case Fit.PAD:
+            _pad(image, size, out)
+
+
+def _resized(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> "NDArray[np.uint8]":
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
+
+
+def _centred(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the largest centred box with the target's proportions: left, top, right, bottom."""
+    scale = min(size[0] / target[0], size[1] / target[1])
+    left = (size[0] - scale * target[0]) / 2
+    top = (size[1] - scale * target[1]) / 2
+    return max(left, 0.0), max(top, 0.0), min(size[0] - left, size[0]), min(size[1] - top, size[1])
+
+
+def _pad(image: Image.Image, target: tuple[int, int], out: "NDArray[np.uint8]") -> None:
+    scale = min(target[0] / image.width, target[1] / image.height)
+    width = min(max(round(image.width * scale), 1), target[0])
+    height = min(max(round(image.height * scale), 1), target[1])
+    left, top = (target[0] - width) // 2, (target[1] - height) // 2
+    out[...] = _MID_GREY
+    out[top : top + height, left : left + width] = _resized(image, (width, height))
