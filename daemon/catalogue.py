@@ -73,6 +73,8 @@ class Table(Generic[T]):
         return model.model_validate(dict(selection.options), context={"base": base})
 
     def _sentence(self, name: str, problem: Problem) -> str:
+        if name not in self.entries:
+            return problem.text
         where = f": {dotted(problem.key)}" if problem.key else ""
         return f"{self.word} {name}{where}: {problem.text}"
 

@@ -124,8 +124,8 @@ def comment(text: str) -> str:
 def written(value: object) -> str:
     """Write a default as a person would."""
     match value:
-        case None:
-            return "null"
+        case None | bool() | "":
+            return flow(value)
         case ByteSize():
             return f"{value // 1_000_000}MB"
         case int() if value > 99_999:
@@ -195,19 +195,18 @@ def plugins_page() -> str:
     catalogue = Catalogue(load_plugins(plugins.BUILTIN, ()))
     parts = [PLUGINS_HEAD]
     for group, entries in catalogue.tables().items():
-        parts.append(f"\n## {group.capitalize()}\n")
+        parts.append(f"## {group.capitalize()}\n")
         for name, entry in entries.entries.items():
             if entry.origin == BUILT_IN:
-                parts.append(f"\n### `{name}`\n\n{entry.factory.summary}\n")
-                parts.extend(options_table(entry.factory.options))
-    return "\n".join(parts) + "\n"
+                parts.append(f"### `{name}`\n\n{entry.factory.summary}\n")
+                if entry.factory.options.model_fields:
+                    parts.append("\n".join(options_table(entry.factory.options)) + "\n")
+    return "\n".join(parts)
 
 
 def options_table(options: type[BaseModel]) -> Iterator[str]:
-    """Yield the lines of a table of a plugin's options; none where it has none."""
+    """Yield the lines of a table of a plugin's options."""
     schema = options.model_json_schema()
-    if not options.model_fields:
-        return
     yield "| option | value | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in options.model_fields.items():
