@@ -14,10 +14,12 @@ bundle cannot name code to run. Everything is loaded in Keras' safe mode.
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 from daemon.contracts import Backbone, Head
 from daemon.errors import BundleError, ConfigError, WeightsError
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+# What Keras and the readers below it raise for a damaged or foreign file.
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, BadZipFile, UserWarning)
 
 
 def build_classifier(
@@ -108,8 +113,11 @@ def load_weights(net: "keras.Model", path: str) -> None:
     for other layers.
     """
     try:
-        net.load_weights(Path(path).expanduser())
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns when it leaves layers at their random start.
+            warnings.simplefilter("error", UserWarning)
+            net.load_weights(Path(path).expanduser())
+    except _UNREADABLE as error:
         raise WeightsError(
             f"weights {path!r} do not fit {net.name!r} ({_first_line(error)}): "
             "give a file that was saved from the same layers"
@@ -135,7 +143,7 @@ def load_model(path: Path, modules: Sequence[str] = ()) -> "keras.Model":
         _import_layers(path, name)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{path} does not load: {_first_line(error)}") from error
 
 
