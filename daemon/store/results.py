@@ -109,7 +109,7 @@ def results(connection: Connection, wanted: Wanted, limit: int = 0) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """Gives out each new result once, superseded versions of a path included.
+    """Gives out each new result once, also of a version that was soon replaced by the next.
 
     Times alone are no safe cursor: two batches can bear the same millisecond, and a clock can be
     set back a little. So the last `overlap_s` seconds are read again at each look, and what was
@@ -125,41 +125,43 @@ class Follower:
 
         Those since `wanted.since` come first; without it, only what is new from now on.
         """
-        first = self.wanted.since or self._before(self._newest())
-        seen: deque[_Key] = deque()
-        if self.wanted.since is None:
-            deque(self._look(first, seen), maxlen=0)
-        yield from self._look(first, seen)
+        seen: set[_Key] = set()
+        mark = self._safe_mark()
+        if self.wanted.since is not None:
+            yield from self._look(self.wanted.since, mark, seen)
+        else:
+            deque(self._look(mark, mark, seen), maxlen=0)
         while wait():
-            mark = self._before(seen[-1][0]) if seen else ""
-            yield from self._look(max(first, mark), seen)
+            since, mark = mark, self._safe_mark()
+            yield from self._look(max(since, self.wanted.since or ""), mark, seen)
 
-    def _look(self, since: str, seen: deque[_Key]) -> Iterator[Row]:
-        """Yield what is not in `seen`, then let `seen` be what the next look must leave out."""
+    def _look(self, since: str, mark: str, seen: set[_Key]) -> Iterator[Row]:
+        """Yield what is not in `seen`; then `seen` is what the next look, from `mark`, omits."""
         before = frozenset(seen)
         seen.clear()
         wanted = replace(self.wanted, since=since)
         way = _ways_in_order(wanted)[0]
-        statement = f"{_statement(way, wanted)} ORDER BY file.classified_at, file.id"
+        statement = f"{_statement(way, wanted)} AND {_AS_IT_CAME} ORDER BY file.classified_at"
         with reading(self.engine) as connection:
-            for row in _rows(connection, statement, _values(wanted)):
+            for row in _rows(connection, f"{statement}, file.id", _values(wanted)):
                 key = (row["classified_at"], row["id"])
-                seen.append(key)
-                while seen[0][0] < self._before(key[0]):
-                    seen.popleft()
+                if key[0] >= mark:
+                    seen.add(key)
                 if key not in before:
                     yield row
 
-    def _newest(self) -> str:
+    def _safe_mark(self) -> str:
+        """Return a time before which nothing new is to be expected."""
         with reading(self.engine) as connection:
-            found = connection.exec_driver_sql("SELECT max(classified_at) FROM file").scalar()
-        return str(found or "")
-
-    def _before(self, moment: str) -> str:
-        if not moment:
+            newest = connection.exec_driver_sql("SELECT max(classified_at) FROM file").scalar()
+        if newest is None:
             return ""
-        earlier = datetime.fromisoformat(moment) - timedelta(seconds=self.overlap_s)
-        return earlier.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        mark = datetime.fromisoformat(newest) - timedelta(seconds=self.overlap_s)
+        return mark.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# An old version that got another model's prediction later is no news of its path.
+_AS_IT_CAME = "(file.is_current = 1 OR file.state_at = file.classified_at)"
 
 
 def _best_way(connection: Connection, wanted: Wanted, values: dict[str, Any], few: int) -> _Way:
@@ -238,7 +240,9 @@ def _values(wanted: Wanted) -> dict[str, Any]:
     values = asdict(wanted)
     if wanted.path is not None:
         start = _literal_start(wanted.path)
-        values |= {"path_from": start, "path_to": start + "\U0010ffff"}
+        # "0" follows "/": a folder's range ends there.
+        end = "\U0010ffff" if _is_pattern(wanted.path) else "0"
+        values |= {"path_from": start, "path_to": start + end}
     return values
 
 
