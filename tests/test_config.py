@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from daemon.cli.config import config as config_command
 from daemon.config import DEFAULT_TEMPLATE, Selection, Settings, load
 from daemon.config.schema import json_schema
 from daemon.contracts import ConfigPath, Options
@@ -275,6 +277,36 @@ def test_the_schema_knows_every_key_of_the_shipped_file():
         if isinstance(value, dict):
             section = schema["properties"][name]["$ref"].rpartition("/")[2]
             assert set(value) == set(schema["$defs"][section]["properties"])
+
+
+def test_config_check_names_mistakes_in_plugin_options_too(write):
+    write("sources:\n- name: folder\n  pth: a\n")
+    ended = CliRunner().invoke(config_command, ["check"])
+    assert isinstance(ended.exception, ConfigError)
+    assert "config.yaml:3: sources.0.pth: unknown key; did you mean path?" in str(ended.exception)
+    write("")
+    assert CliRunner().invoke(config_command, ["check"]).output == "config.yaml: nothing is wrong\n"
+
+
+def test_config_show_lists_values_in_force_with_their_origin(write, tmp_path, monkeypatch):
+    write("sources:\n- name: folder\n  path: a\n")
+    monkeypatch.setenv("CLASSIFYD_BATCH__MAX_SIZE", "16")
+    ended = CliRunner().invoke(config_command, ["show", "--format", "json"], catch_exceptions=False)
+    rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(ended.stdout)}
+    assert rows["batch.max_size"] == (16, "CLASSIFYD_BATCH__MAX_SIZE")
+    assert rows["sources.0"] == ("folder", "config.yaml:2")
+    assert rows["sources.0.path"] == (str(tmp_path / "a"), "config.yaml:3")
+    assert rows["sources.0.recursive"] == (True, "default"), "options not given are shown too"
+    table = CliRunner().invoke(config_command, ["show"]).stdout.splitlines()
+    assert table[0].split() == ["key", "value", "origin"]
+    assert len(table) == len(rows) + 1
+
+
+def test_config_schema_needs_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    schema = json.loads(CliRunner().invoke(config_command, ["schema"]).stdout)
+    variants = schema["$defs"]["backbones"]["oneOf"]
+    assert "alpha" in next(v for v in variants if v.get("title") == "mobilenet_v2")["properties"]
 
 
 def test_reading_the_configuration_loads_nothing_heavy():

@@ -1,5 +1,6 @@
 """Plugins: where they come from, what happens to broken ones, and how they are looked up."""
 
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 import plugins as box
 from daemon.catalogue import Catalogue
+from daemon.cli.plugins import plugins as plugins_command
 from daemon.config import Selection, Settings, load
 from daemon.errors import ConfigError, PluginError
 from daemon.loader import Plugins, load_plugins
@@ -298,6 +300,27 @@ def test_a_stranger_that_fails_midway_leaves_no_half_command(write):
 def test_a_command_that_the_program_has_is_refused(write):
     with pytest.raises(PluginError, match=r"command run is registered twice: .*greeter"):
         commands(write, name="run")
+
+
+def test_plugins_are_listed_with_their_origin_and_options(write, tmp_path, monkeypatch):
+    good, broken = write("good.py", name="tape"), write("broken.py", "import no_such_thing")
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("plugins: [./good.py, ./broken.py]")
+    listed = CliRunner().invoke(plugins_command, ["--format", "json"], catch_exceptions=False)
+    row = {"kind": "sink", "name": "tape", "origin": f"file {good}", "summary": "onto paper"}
+    assert row in json.loads(listed.stdout)
+    assert f"broken (file {broken}) is left out: ModuleNotFoundError" in listed.stderr
+    one = CliRunner().invoke(plugins_command, ["tape"], catch_exceptions=False)
+    title, _, path, width = [line.split() for line in one.stdout.splitlines()]
+    assert title[:2] == ["sink", "tape"]
+    assert path == ["path", "path", "(required)"]
+    assert width == ["width", "whole", "number", "80"]
+
+
+def test_a_plugin_that_is_unknown_is_named_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(plugins_command, ["mobilenet_v22"])
+    assert str(ended.exception) == ("there is no plugin mobilenet_v22; did you mean mobilenet_v2?")
 
 
 def test_the_installed_distribution_is_not_its_own_plugin():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config
-from daemon.cli.tables import format_option, show
+from daemon.cli.output import Column, format_option, write_document, write_rows
 
 if TYPE_CHECKING:
     from daemon.catalogue import Catalogue
@@ -35,17 +35,20 @@ def check(config: Path | None) -> None:
     click.echo(f"{loaded.path}: nothing is wrong")
 
 
-@config.command("show")
+@config.command()
 @config_option
-@format_option
-def show_(config: Path | None, format_: str) -> None:
+@format_option()
+def show(config: Path | None, form: str) -> None:
     """List the values in force, and where each comes from."""
     from daemon.app import catalogue
 
     loaded = load_config(config)
     plugins = catalogue(loaded)
     plugins.validate(loaded.settings, loaded.base, loaded.origins)
-    show(list(_rows(loaded, plugins)), ("key", "value", "origin"), format_)
+    rows = _rows(loaded, plugins)
+    if form in ("table", "csv"):
+        rows = ({**row, "value": as_text(row["value"])} for row in rows)
+    write_rows(rows, (Column("key"), Column("value"), Column("origin")), form)
 
 
 @config.command()
@@ -61,7 +64,7 @@ def schema(config: Path | None) -> None:
         kind: {name: entry.factory.options for name, entry in table.entries.items()}
         for kind, table in tables.items()
     }
-    click.echo(json.dumps(json_schema(options), indent=2, ensure_ascii=False))
+    write_document(json_schema(options))
 
 
 def _rows(loaded: "Loaded", plugins: "Catalogue") -> Iterator[dict[str, Any]]:
@@ -82,3 +85,8 @@ def _rows(loaded: "Loaded", plugins: "Catalogue") -> Iterator[dict[str, Any]]:
 def _row(loaded: "Loaded", key: str, value: object) -> dict[str, Any]:
     plain = str(value) if isinstance(value, Path) else value
     return {"key": key, "value": plain, "origin": loaded.origins.get(key, "default")}
+
+
+def as_text(value: object) -> str:
+    """Write a plain value for a table; an empty text is shown as such."""
+    return value if value and isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,26 +8,38 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option
-from daemon.cli.tables import format_option, show
+from daemon.cli.config import as_text
+from daemon.cli.output import Column, format_option, write_rows
 
 if TYPE_CHECKING:
     from daemon.catalogue import Catalogue, Entry
+
+_LISTED = tuple(map(Column, ("kind", "name", "origin", "summary")))
+_OPTIONS = (
+    Column("kind", in_table=False),
+    Column("name", in_table=False),
+    Column("option"),
+    Column("type"),
+    Column("default"),
+    Column("required", in_table=False),
+    Column("description"),
+)
 
 
 @click.command()
 @click.argument("name", required=False)
 @config_option
-@format_option
-def plugins(name: str | None, config: Path | None, format_: str) -> None:
+@format_option()
+def plugins(name: str | None, config: Path | None, form: str) -> None:
     """List the plugins, or show the options of the one called NAME."""
     from daemon.app import catalogue
     from daemon.config import load
 
     found = catalogue(load(config, os.environ, required=False))
     if name:
-        _show_one(found, name, format_)
+        _show_one(found, name, form)
     else:
-        show(list(_rows(found)), ("kind", "name", "origin", "summary"), format_)
+        write_rows(_rows(found), _LISTED, form)
     for plugin, reason in found.plugins.broken.items():
         click.echo(f"plugin {found.plugins.describe(plugin)} is left out: {reason}", err=True)
 
@@ -42,7 +54,18 @@ def _rows(found: "Catalogue") -> Iterator[dict[str, Any]]:
         yield {"kind": "commands", "name": plugin, "origin": origin, "summary": ""}
 
 
-def _show_one(found: "Catalogue", name: str, format_: str) -> None:
+def _show_one(found: "Catalogue", name: str, form: str) -> None:
+    matches = _called(found, name)
+    if form != "table":
+        rows = (row for word, entry in matches for row in _options(word, entry))
+        write_rows(rows, _OPTIONS, form)
+        return
+    for word, entry in matches:
+        click.echo(f"{word} {name} ({entry.origin}): {entry.factory.summary}")
+        write_rows(map(_for_people, _options(word, entry)), _OPTIONS, form)
+
+
+def _called(found: "Catalogue", name: str) -> "list[tuple[str, Entry[Any]]]":
     from daemon.config.problems import nearest
     from daemon.errors import PluginError
 
@@ -51,13 +74,7 @@ def _show_one(found: "Catalogue", name: str, format_: str) -> None:
     if not matches:
         known = [known for table in tables for known in table.entries]
         raise PluginError(f"there is no plugin {name}{nearest(name, known)}")
-    if format_ == "json":
-        show([row for word, entry in matches for row in _options(word, entry)], (), format_)
-        return
-    for word, entry in matches:
-        click.echo(f"{word} {name} ({entry.origin}): {entry.factory.summary}")
-        if rows := list(_options(word, entry)):
-            show(rows, ("option", "type", "default", "description"), format_)
+    return matches
 
 
 def _options(word: str, entry: "Entry[Any]") -> Iterator[dict[str, Any]]:
@@ -72,7 +89,11 @@ def _options(word: str, entry: "Entry[Any]") -> Iterator[dict[str, Any]]:
             "name": entry.factory.name,
             "option": name,
             "type": in_words(described, schema.get("$defs", {})).replace("`", ""),
-            "default": "(required)" if field.is_required() else described.get("default"),
+            "default": described.get("default"),
             "required": field.is_required(),
             "description": field.description or "",
         }
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "default": "(required)" if row["required"] else as_text(row["default"])}
