@@ -39,7 +39,6 @@ class _Strict(BaseModel):
         extra="forbid",
         frozen=True,
         validate_default=True,
-        protected_namespaces=(),
     )
 
 
