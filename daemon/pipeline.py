@@ -4,7 +4,7 @@ No threads and no signals: the loop calls in, and everything that varies is inje
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from daemon.clock import Clock, utc_text
@@ -63,7 +63,7 @@ class Pipeline:
     def __init__(self, inbox: Inbox, recorder: Recorder, rule: BatchRule, clock: Clock) -> None:
         self._inbox = inbox
         self._recorder = recorder
-        self._rule = rule
+        self.rule = rule
         self._clock = clock
         self._ids = count(1)
         self._lanes: dict[int, Lane] = {}
@@ -81,6 +81,11 @@ class Pipeline:
         """How many files are with workers."""
         return sum(len(lane.outstanding[number].files) for number, lane in self._lanes.items())
 
+    @property
+    def is_classifying_again(self) -> bool:
+        """Whether a batch of the backlog is with a worker."""
+        return any(not lane.outstanding[number].moves_state for number, lane in self._lanes.items())
+
     def serve(self, lane: Lane) -> Lane | None:
         """Send new batches to another lane, from the next batch on; returns the one before."""
         before, self._lane = self._lane, lane
@@ -93,8 +98,8 @@ class Pipeline:
         """
         lane = self._lane
         while lane is not None and lane.room:
-            queued, _ = self._inbox.queued(self._rule.max_size)
-            wait = self._rule.wait(queued, self._waited(queued), lane.idle)
+            queued = self._inbox.queued(self.rule.max_size)
+            wait = self.rule.wait(queued, self._waited(queued), lane.idle)
             if wait is None:
                 if not self._feed_backlog(lane):
                     return None
@@ -116,13 +121,13 @@ class Pipeline:
     def _claim(self, lane: Lane) -> Sequence[FileRef]:
         now = self._clock.now()
         return self._inbox.claim(
-            self._rule.max_size, lane.model_version_id, utc_text(now), utc_text(now + LEASE_S)
+            self.rule.max_size, lane.model_version_id, utc_text(now), utc_text(now + LEASE_S)
         )
 
     def _feed_backlog(self, lane: Lane) -> bool:
         if self.backlog is None or not lane.idle:
             return False
-        files = self.backlog(self._rule.max_size, lane.model_version_id)
+        files = self.backlog(self.rule.max_size, lane.model_version_id)
         if not files:
             self.backlog = None
             return False
@@ -157,13 +162,20 @@ class Pipeline:
             blame = Outcome(files[0].file_id, OutcomeKind.TRANSIENT, reason=result.failure)
             return BatchResult(result.batch, (blame,))
         for half in _halves(files):
-            self._submit(lane, half, result.batch.moves_state)
+            self._resubmit(lane, half, result.batch.moves_state)
         return BatchResult(result.batch)
 
     def _resubmit_unlooked(self, lane: Lane, result: BatchResult) -> None:
         looked = {outcome.file_id for outcome in result.outcomes}
         left = [ref for ref in result.batch.files if ref.file_id not in looked]
-        self._submit(lane, left, result.batch.moves_state)
+        self._resubmit(lane, left, result.batch.moves_state)
+
+    def _resubmit(self, lane: Lane, files: Sequence[FileRef], moves_state: bool) -> None:
+        """Send files again, to the current lane: the one they were with may be ending."""
+        current = self._lane or lane
+        if current is not lane:
+            files = [replace(ref, known=frozenset()) for ref in files]
+        self._submit(current, files, moves_state)
 
 
 def _halves(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:

@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
         from daemon.app import add_plugin_commands
 
         try:
-            add_plugin_commands(self)
+            add_plugin_commands(self, tuple(_COMMANDS))
         except ClassifydError as error:
             click.echo(f"classifyd: commands of plugins are left out: {error}", err=True)
 

@@ -25,10 +25,10 @@ def config() -> None:
 @config_option
 def check(config: Path | None) -> None:
     """Name everything that is wrong with the configuration; exit 2 where something is."""
-    from daemon.app import catalogue
+    from daemon.app import make_catalogue
 
     loaded = load_config(config)
-    plugins = catalogue(loaded)
+    plugins = make_catalogue(loaded.settings)
     plugins.validate(loaded.settings, loaded.base, loaded.origins)
     for name, reason in plugins.plugins.broken.items():
         click.echo(f"plugin {name} is left out: {reason}", err=True)
@@ -40,10 +40,10 @@ def check(config: Path | None) -> None:
 @format_option()
 def show(config: Path | None, form: str) -> None:
     """List the values in force, and where each comes from."""
-    from daemon.app import catalogue
+    from daemon.app import make_catalogue
 
     loaded = load_config(config)
-    plugins = catalogue(loaded)
+    plugins = make_catalogue(loaded.settings)
     plugins.validate(loaded.settings, loaded.base, loaded.origins)
     rows = _rows(loaded, plugins)
     if form in ("table", "csv"):
@@ -55,11 +55,11 @@ def show(config: Path | None, form: str) -> None:
 @config_option
 def schema(config: Path | None) -> None:
     """Print a JSON Schema of the configuration with the options of every plugin."""
-    from daemon.app import catalogue
+    from daemon.app import make_catalogue
     from daemon.config import load
     from daemon.config.schema import json_schema
 
-    tables = catalogue(load(config, os.environ, required=False)).tables()
+    tables = make_catalogue(load(config, os.environ, required=False).settings).tables()
     options = {
         kind: {name: entry.factory.options for name, entry in table.entries.items()}
         for kind, table in tables.items()

@@ -1,6 +1,11 @@
 """Paths as people give them, and as the database has them."""
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.config import Loaded
 
 
 def absolute(path: str) -> bytes:
@@ -11,3 +16,13 @@ def absolute(path: str) -> bytes:
 def display(path: bytes) -> str:
     """Return a path as the database shows it; bytes that are no UTF-8 become `\\xNN`."""
     return path.decode("utf-8", "backslashreplace")
+
+
+def source_folders(loaded: "Loaded") -> list[Path]:
+    """Return the folders that the configured sources name, as absolute paths."""
+    named = [selection.options.get("path") for selection in loaded.settings.sources]
+    return [
+        Path(os.path.abspath(loaded.base / Path(path).expanduser()))  # noqa: PTH100
+        for path in named
+        if isinstance(path, str)
+    ]

@@ -32,10 +32,10 @@ _OPTIONS = (
 @format_option()
 def plugins(name: str | None, config: Path | None, form: str) -> None:
     """List the plugins, or show the options of the one called NAME."""
-    from daemon.app import catalogue
+    from daemon.app import make_catalogue
     from daemon.config import load
 
-    found = catalogue(load(config, os.environ, required=False))
+    found = make_catalogue(load(config, os.environ, required=False).settings)
     if name:
         _show_one(found, name, form)
     else:

@@ -1,6 +1,6 @@
 """The inbox in the database: sightings in, claims out. Every method is one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
 _STAT = (File.size, File.mtime_ns, File.inode)
 
 
-@dataclass
+@dataclass(eq=False)
 class Listing:
     """A full walk under way: which rows it has met, one bit a row (10 million: 1.25 MB)."""
 
@@ -161,6 +161,23 @@ class Inbox:
                     .values(state=FileState.QUEUED, state_at=now)
                 )
 
+    def revised(self, files: Sequence[tuple[bytes, FileStat]], now: str) -> None:
+        """These settling files look different now: their rows take the new values."""
+        if files:
+            rows = [
+                {"b_path": path, "size": s.size, "mtime_ns": s.mtime_ns, "inode": s.inode}
+                for path, s in files
+            ]
+            with writing(self._engine) as connection:
+                connection.execute(
+                    update(File)
+                    .where(File.path_bytes == bindparam("b_path"), File.is_current == text("1"))
+                    .where(File.state == text("'settling'"))
+                    .values({name: bindparam(name) for name in ("size", "mtime_ns", "inode")})
+                    .values(state_at=now),
+                    rows,
+                )
+
     def settling(self) -> list[tuple[bytes, FileStat]]:
         """Return the files that were not whole when the daemon last ran."""
         query = select(File.path_bytes, *_STAT).where(WAITING, File.state == FileState.SETTLING)
@@ -206,17 +223,13 @@ class Inbox:
                 found.setdefault(size, set()).add(sha256)
         return {size: frozenset(hashes) for size, hashes in found.items()}
 
-    def queued(self, most: int) -> tuple[int, str | None]:
-        """Return how many files are queued, counted up to `most`, and since when the first is."""
-        query = (
-            select(File.state_at)
-            .where(WAITING, File.state == FileState.QUEUED)
-            .order_by(File.next_try_at, File.id)
-            .limit(most)
-        )
+    def queued(self, most: int) -> int:
+        """Return how many files are queued, counted up to `most`."""
+        first = select(File.id).where(WAITING, File.state == FileState.QUEUED).limit(most)
         with reading(self._engine) as connection:
-            times = connection.execute(query).scalars().all()
-        return len(times), (times[0] if times else None)
+            return connection.execute(
+                select(func.count()).select_from(first.subquery())
+            ).scalar_one()
 
     def release_claims(self, now: str) -> int:
         """Put back what a killed daemon had claimed; returns how many files."""
@@ -228,24 +241,17 @@ class Inbox:
             ).rowcount
 
     def requeue_due(self, now: str) -> int:
-        """Put back the files whose time to be tried again has come."""
+        """Put back the files whose time to be tried again has come; writes only if there are."""
+        due = (WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+        with reading(self._engine) as connection:
+            if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
+                return 0
         with writing(self._engine) as connection:
             return connection.execute(
                 update(File)
-                .where(WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+                .where(*due)
                 .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
             ).rowcount
-
-    def next_retry(self) -> str | None:
-        """Return when the next file is to be tried again."""
-        query = (
-            select(File.next_try_at)
-            .where(WAITING, File.state == FileState.RETRY)
-            .order_by(File.next_try_at)
-            .limit(1)
-        )
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar()
 
     def reexamine_ignored(self, now: str) -> int:
         """Queue again what was ignored for its content: the accepted formats have changed."""
@@ -256,6 +262,19 @@ class Inbox:
                 .where(File.removed_at.is_(None), ~File.reason.startswith("rule: "))
                 .values(state=FileState.QUEUED, reason=None, state_at=now)
             ).rowcount
+
+    def unfinished(self, paths: Sequence[bytes], final: Collection[FileState]) -> list[bytes]:
+        """Return those of the paths whose newest version is in no final state."""
+        left: list[bytes] = []
+        with reading(self._engine) as connection:
+            for start in range(0, len(paths), 500):
+                query = select(File.path_bytes).where(
+                    File.path_bytes.in_(list(paths[start : start + 500])),
+                    File.is_current == text("1"),
+                    File.state.not_in(list(final)),
+                )
+                left.extend(connection.execute(query).scalars())
+        return left
 
     def counts(self) -> dict[str, int]:
         """Return how many newest versions wait, by state; quick however many are done."""

@@ -1,8 +1,8 @@
 """Recording a finished batch: predictions, states and events, in one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
@@ -13,12 +13,11 @@ from daemon.store.outbox import publish
 from daemon.store.schema import File, Image, Prediction
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """When a file that failed is tried again: `next_try_at` for its number of attempts so far,
-    or None when it has had its tries."""
+class Again(Protocol):
+    """Decides whether a file that failed for a reason that may pass is tried again."""
 
-    next_try_at: Callable[[int], str | None]
+    def next_try_at(self, attempts: int) -> str | None:
+        """Return when, after so many attempts; None: it has had its tries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,238 @@
+"""The one place where all parts are wired: settings in, a running service out."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import plugins
+from daemon.catalogue import Catalogue
+from daemon.config import Loaded, Selection, Settings, load
+from daemon.loader import load_plugins
+
+if TYPE_CHECKING:
+    import click
+    from sqlalchemy import Engine
+
+    from daemon.contracts import DecodeLimits, Source, WorkerSetup
+    from daemon.pipeline import Lane
+    from daemon.service import Parts, Service
+    from daemon.store.models import Models, Version
+
+_log = logging.getLogger("classifyd")
+BUNDLED_MODEL = Path(plugins.__file__).parent / "bundled" / "cifar10"
+
+
+def make_catalogue(settings: Settings) -> Catalogue:
+    """Load all plugins: those in the box, installed ones, and those the settings name."""
+    return Catalogue(load_plugins(plugins.BUILTIN, settings.plugins))
+
+
+def add_plugin_commands(cli: "click.Group", taken: Sequence[str]) -> None:
+    """Add the commands of plugins; the configuration, where there is one, names more plugins."""
+    from daemon.cli import config_from_arguments
+
+    loaded = load(config_from_arguments(sys.argv), os.environ, required=False)
+    make_catalogue(loaded.settings).commands(cli, taken)
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Set what Keras and TensorFlow read when they are imported, here and in our processes."""
+    os.environ.setdefault("KERAS_HOME", str(settings.state_dir / "keras"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def make_folders(settings: Settings) -> None:
+    """Make the state folder; raises `ConfigError` where that is not possible."""
+    from daemon.errors import ConfigError
+
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
+            "mend the rights of its parent or name another folder"
+        ) from error
+
+
+def upgraded_engine(loaded: Loaded) -> "Engine":
+    """Bring the database up to date (made where missing, backed up where old) and open it."""
+    from daemon.store.database import open_engine
+    from daemon.store.migrate import upgrade
+
+    done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups")
+    if done.backup is not None:
+        _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
+    return open_engine(loaded.settings.database)
+
+
+def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
+    """Copy a bundle into the state folder and register it as a model version."""
+    from daemon.artifacts import digest, install_bundle, read_manifest
+    from daemon.store.models import NewVersion
+
+    bundle = install_bundle(source, settings.state_dir / "models")
+    manifest = read_manifest(bundle)
+    new = NewVersion(
+        manifest.name,
+        digest(bundle),
+        bundle,
+        manifest.backbone.name,
+        manifest.head.name,
+        manifest.classes,
+        manifest.metrics,
+    )
+    return models.register(new, now)
+
+
+def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
+    """Return the active model version; before the first deployment, deploy the bundled one."""
+    active = models.active()
+    if active is not None:
+        return active
+    version = register_bundle(models, BUNDLED_MODEL, settings, now)
+    models.deploy(version, "first start: the bundled model", None, now)
+    return version
+
+
+def decode_limits(settings: Settings) -> "DecodeLimits":
+    """Return what decoding may cost, from the settings."""
+    from daemon.contracts import DecodeLimits
+
+    decode = settings.decode
+    threads = decode.threads if isinstance(decode.threads, int) else _cores()
+    return DecodeLimits(
+        max_pixels=decode.max_pixels,
+        max_bytes=decode.max_bytes,
+        max_memory_mb=decode.max_memory_mb,
+        timeout_s=decode.timeout_s,
+        threads=threads,
+        formats=frozenset(decode.formats),
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def worker_setup(loaded: Loaded, version: "Version") -> "WorkerSetup":
+    """Return what a worker needs to serve a model version."""
+    from daemon.contracts import WorkerSetup
+
+    settings = loaded.settings
+    return WorkerSetup(
+        bundle=version.bundle,
+        runtime=settings.runtime.name,
+        runtime_options=dict(settings.runtime.options),
+        limits=decode_limits(settings),
+        max_batch=settings.batch.max_size,
+        base=loaded.base,
+        plugins=settings.plugins,
+    )
+
+
+class Wiring:
+    """One configuration's parts; a reload replaces `loaded` and what depends on it."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        from daemon.clock import SystemClock
+
+        self.loaded = loaded
+        self.clock = SystemClock()
+        self.catalogue = make_catalogue(loaded.settings)
+        self.catalogue.validate(loaded.settings, loaded.base, loaded.origins)
+
+    def sources(self) -> list["Source"]:
+        """Build the configured sources; raises `ConfigError` for two of one title."""
+        from daemon.errors import ConfigError
+
+        table = self.catalogue.sources
+        built = [table.build(choice, self.loaded.base) for choice in self.loaded.settings.sources]
+        titles = [source.title for source in built]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ConfigError(f"sources: two are called {title!r}; give one another `title`")
+        return built
+
+    def folder_source(self, path: Path) -> "Source":
+        """Build a source that looks at one folder, for `scan`."""
+        choice = Selection("folder", {"path": str(path), "title": "scan", "create": False})
+        return self.catalogue.sources.build(choice, self.loaded.base)
+
+    def make_lane(self, version: "Version") -> "Lane":
+        """Build an executor, still without workers, for a model version."""
+        from daemon.pipeline import Lane
+
+        choice = self.loaded.settings.executor
+        executor = self.catalogue.executors.build(choice, self.loaded.base)
+        return Lane(executor, version.version_id, version.name)
+
+    def service(self, engine: "Engine") -> "Service":
+        """Wire a service over an open, upgraded database."""
+        from daemon.service import Service
+
+        return Service(self._parts(engine))
+
+    def _parts(self, engine: "Engine") -> "Parts":
+        from daemon.arrivals import Arrivals
+        from daemon.clock import utc_text
+        from daemon.delivery import sink_names
+        from daemon.loop import Loop
+        from daemon.mailbox import Mailbox
+        from daemon.pipeline import BatchRule, Lane, Pipeline
+        from daemon.requests import Requests
+        from daemon.service import Parts
+        from daemon.store.board import Board
+        from daemon.store.inbox import Inbox
+        from daemon.store.models import Models, Version
+        from daemon.store.outbox import Outbox
+        from daemon.store.recording import Recorder
+        from daemon.switching import Switcher
+        from daemon.tries import Tries
+        from daemon.watchers import DeliveryThread
+
+        settings = self.loaded.settings
+        names = sink_names([choice.name for choice in settings.sinks])
+        built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
+        sinks = dict(zip(names, built, strict=True))
+        models = Models(engine)
+        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        mailbox, board = Mailbox(), Board(engine)
+        owner = f"{os.uname().nodename}:{os.getpid()}"
+        inbox = Inbox(engine, owner)
+        recorder = Recorder(engine, owner, names, Tries(self.clock))
+        rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        arrivals = Arrivals(inbox, self.clock)
+
+        def start(lane: Lane, version: Version) -> None:
+            lane.executor.start(worker_setup(self.loaded, version), mailbox.put)
+
+        switcher = Switcher(models, pipeline, mailbox, self.make_lane, start)
+        return Parts(
+            clock=self.clock,
+            mailbox=mailbox,
+            inbox=inbox,
+            board=board,
+            arrivals=arrivals,
+            pipeline=pipeline,
+            switcher=switcher,
+            requests=Requests(engine, board, pipeline, switcher, self.clock),
+            delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
+            loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
+            runtime=settings.runtime.name,
+            formats=tuple(sorted(settings.decode.formats)),
+        )
+
+
+def open_lock(loaded: Loaded) -> contextlib.AbstractContextManager[object]:
+    """Return the lock that one daemon a database holds."""
+    from daemon.lock import DatabaseLock
+    from daemon.store.database import sqlite_path
+
+    path = sqlite_path(loaded.settings.database)
+    return contextlib.nullcontext() if path is None else DatabaseLock(path)

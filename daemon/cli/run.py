@@ -1,0 +1,46 @@
+"""`classifyd run`: the daemon, in the foreground."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from daemon.cli.common import config_option, load_config
+
+if TYPE_CHECKING:
+    from daemon.config import Loaded
+    from daemon.contracts import Source
+
+
+@click.command()
+@config_option
+def run(config: Path | None) -> None:
+    """Watch the folders and classify what is dropped there.
+
+    Runs in the foreground until SIGTERM or Ctrl-C, then finishes the batch in hand and exits 0.
+    SIGHUP reads the configuration again.
+    """
+    from daemon import app, logs
+    from daemon.reloading import Reloader
+
+    loaded = load_config(config)
+    logs.set_up(loaded.settings.log.level, loaded.settings.log.format)
+    app.prepare_environment(loaded.settings)
+    wiring = app.Wiring(loaded)
+    sources = wiring.sources()
+    app.make_folders(loaded.settings)
+    with app.open_lock(loaded):
+        engine = app.upgraded_engine(loaded)
+        service = wiring.service(engine)
+        _greet(loaded, sources)
+        service.follow(sources, Reloader(wiring))
+
+
+def _greet(loaded: "Loaded", sources: "list[Source]") -> None:
+    """Say in a few lines where to drop images and how to query."""
+    at = f" --config {loaded.path}" if loaded.path != Path("config.yaml") else ""
+    places = ", ".join(source.title for source in sources) or "nowhere (no sources configured)"
+    click.echo(f"classifyd is starting. Drop images into: {places}", err=True)
+    click.echo(f"  classifyd results{at}     what was seen", err=True)
+    click.echo(f"  classifyd status{at}      how it is going", err=True)
+    click.echo(f"  sqlite3 {loaded.settings.database} 'SELECT * FROM latest_prediction'", err=True)

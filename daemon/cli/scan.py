@@ -1,0 +1,44 @@
+"""`classifyd scan`: classify what is there once, with a progress bar, and exit."""
+
+from pathlib import Path
+
+import click
+
+from daemon.cli.common import config_option, load_config
+
+
+@click.command()
+@click.argument(
+    "paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH]..."
+)
+@click.option(
+    "--stale",
+    is_flag=True,
+    help="Classify again the images whose prediction is not by the active model version.",
+)
+@config_option
+def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
+    """Classify what is there once and exit: PATHs, or all configured sources.
+
+    Beside a running daemon the files are handed to it, and this command follows its work.
+
+    \b
+    Examples:
+      classifyd scan                    look once at every configured source
+      classifyd scan /media/card1       look at one folder
+      classifyd scan --stale            after another model version was activated
+    """
+    from daemon import app
+    from daemon.errors import BusyError
+    from daemon.scanning import scan_beside, scan_here
+
+    loaded = load_config(config)
+    app.prepare_environment(loaded.settings)
+    wiring = app.Wiring(loaded)
+    app.make_folders(loaded.settings)
+    try:
+        with app.open_lock(loaded):
+            summary = scan_here(wiring, paths, stale)
+    except BusyError:
+        summary = scan_beside(wiring, paths, stale)
+    click.echo(summary, err=True)

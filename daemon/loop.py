@@ -1,0 +1,208 @@
+"""The main loop: takes messages in order, keeps the workers fed, and minds the time.
+
+It is the one thread that writes claims and predictions.
+"""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from daemon.arrivals import Arrivals
+from daemon.clock import Clock, utc_text
+from daemon.domain import BatchResult, OutcomeKind
+from daemon.errors import RuntimeLoadError
+from daemon.mailbox import (
+    Found,
+    LaneReady,
+    Listed,
+    Mailbox,
+    Message,
+    Missing,
+    ScanEnded,
+    SourceNews,
+)
+from daemon.pipeline import Pipeline
+from daemon.store.board import Board
+from daemon.store.inbox import Inbox
+from daemon.switching import Switcher
+
+_log = logging.getLogger("classifyd")
+TICK_S = 1.0
+_MOST_MESSAGES = 64
+_MOST_SIGHTINGS = 500
+
+
+@dataclass
+class Tally:
+    """What this process has done, for `status` and progress."""
+
+    found: int = 0
+    outcomes: Counter[OutcomeKind] = field(default_factory=Counter)
+    last_error: str | None = None
+    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=2048))
+
+    @property
+    def finished(self) -> int:
+        """Files brought to an end."""
+        return sum(self.outcomes.values())
+
+    def add(self, outcomes: Counter[OutcomeKind], now: float) -> None:
+        """Count one batch."""
+        self.outcomes += outcomes
+        self._recent.append((now, sum(outcomes.values())))
+
+    def per_minute(self, now: float) -> float:
+        """Return files a minute over the last minute."""
+        return float(sum(count for at, count in self._recent if at > now - 60.0))
+
+
+class Loop:
+    """Runs until `stop` says so; `on_tick` is called each second."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        inbox: Inbox,
+        arrivals: Arrivals,
+        pipeline: Pipeline,
+        switcher: Switcher,
+        board: Board,
+        clock: Clock,
+    ) -> None:
+        self._mailbox = mailbox
+        self._inbox = inbox
+        self._arrivals = arrivals
+        self._pipeline = pipeline
+        self._switcher = switcher
+        self._board = board
+        self._clock = clock
+        self._next_tick = 0.0
+        self._alarmed: set[str] = set()
+        self.tally = Tally()
+        self.scans_ended = 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing waits that this process could still do now."""
+        return (
+            self._arrivals.unsettled == 0
+            and self._pipeline.in_flight == 0
+            and self._pipeline.backlog is None
+            and self._inbox.queued(1) == 0
+        )
+
+    def run(self, stop: Callable[[], bool], on_tick: Callable[[], None]) -> None:
+        """Work until `stop`; raises `RuntimeLoadError` when no model can be served."""
+        while not stop():
+            self._arrivals.settle()
+            if self._clock.elapsed() >= self._next_tick:
+                self._next_tick = self._clock.elapsed() + TICK_S
+                self._tick()
+                on_tick()
+            self._take(self._pause(self._pipeline.feed()))
+
+    def drain(self, deadline_s: float) -> None:
+        """Take no more work, and record the batches in hand until the deadline."""
+        end = self._clock.elapsed() + deadline_s
+        while self._pipeline.in_flight and self._clock.elapsed() < end:
+            message = self._mailbox.get(min(TICK_S, end - self._clock.elapsed()))
+            if isinstance(message, BatchResult):
+                self._finish(message)
+
+    def _tick(self) -> None:
+        self._switcher.look()
+        self._inbox.requeue_due(self._now())
+
+    def _pause(self, batch_due: float | None) -> float:
+        times = (batch_due, self._arrivals.next_look(), self._next_tick - self._clock.elapsed())
+        return max(0.0, min(time for time in times if time is not None))
+
+    def _take(self, timeout_s: float) -> None:
+        messages = []
+        message = self._mailbox.get(timeout_s)
+        while message is not None:
+            messages.append(message)
+            message = self._mailbox.get(0.0) if len(messages) < _MOST_MESSAGES else None
+        for each in _merged(messages):
+            self._handle(each)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case BatchResult():
+                self._finish(message)
+            case Found():
+                self.tally.found += self._arrivals.found(
+                    message.source, message.sightings, message.listing
+                )
+            case Missing():
+                self._arrivals.missing(message.paths)
+            case Listed():
+                self._listed(message)
+            case SourceNews():
+                self._note(message)
+            case ScanEnded():
+                self.scans_ended += 1
+            case LaneReady():
+                if not self._switcher.ready(message):
+                    raise RuntimeLoadError(f"no model can be served: {message.error}")
+
+    def _finish(self, result: BatchResult) -> None:
+        recorded = self._pipeline.finish(result)
+        self._arrivals.watch(recorded.unsettled)
+        self.tally.add(Counter(recorded.counts), self._clock.elapsed())
+        for outcome in result.outcomes:
+            if outcome.kind in (OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT):
+                self.tally.last_error = outcome.reason
+        if result.failure is not None:
+            self.tally.last_error = result.failure
+            _log.warning("a batch of %d failed: %s", len(result.batch.files), result.failure)
+        _log.info("%s", _batch_line(result))
+
+    def _listed(self, message: Listed) -> None:
+        if message.complete:
+            self._arrivals.listed(message.listing)
+            self._board.source(message.listing.source, listed_at=self._now())
+
+    def _note(self, news: SourceNews) -> None:
+        if news.watching is not None:
+            _log.info("source %s: watching by %s", news.source, news.watching)
+            self._board.source(news.source, watching=news.watching)
+        if news.alarm is not None:
+            _log.error("source %s: %s", news.source, news.alarm)
+            self._board.source(news.source, alarm=news.alarm, alarm_at=self._now())
+            self._alarmed.add(news.source)
+        if news.recovered and news.source in self._alarmed:
+            _log.info("source %s: well again", news.source)
+            self._board.source(news.source, alarm=None, alarm_at=None)
+            self._alarmed.discard(news.source)
+
+    def _now(self) -> str:
+        return utc_text(self._clock.now())
+
+
+def _merged(messages: Iterable[Message]) -> Iterator[Message]:
+    """Join neighbouring finds of one source, so that a burst of events costs few transactions."""
+    joined: Found | None = None
+    for message in messages:
+        if (
+            joined is not None
+            and isinstance(message, Found)
+            and (message.source, message.listing) == (joined.source, joined.listing)
+            and len(joined.sightings) < _MOST_SIGHTINGS
+        ):
+            joined = Found(joined.source, [*joined.sightings, *message.sightings], joined.listing)
+            continue
+        if joined is not None:
+            yield joined
+        joined = message if isinstance(message, Found) else None
+        if joined is None:
+            yield message
+    if joined is not None:
+        yield joined
+
+
+def _batch_line(result: BatchResult) -> str:
+    counts = Counter(outcome.kind for outcome in result.outcomes)
+    parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    return f"{len(result.batch.files)} files in {result.seconds:.2f} s: {parts or 'none finished'}"

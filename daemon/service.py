@@ -1,0 +1,189 @@
+"""The daemon as a whole: start and stop order, signals, heartbeat, one shutdown deadline."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.arrivals import Arrivals
+from daemon.clock import Clock, utc_text
+from daemon.contracts import Source
+from daemon.loop import Loop, Tally
+from daemon.mailbox import Mailbox
+from daemon.pipeline import BatchRule, Pipeline
+from daemon.requests import Requests
+from daemon.signals import Signals
+from daemon.store.board import Board
+from daemon.store.inbox import Inbox
+from daemon.switching import Switcher
+from daemon.watchers import DeliveryThread, SourceThreads
+
+_log = logging.getLogger("classifyd")
+SHUTDOWN_S = 30.0
+_BEAT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the service runs, wired by `daemon.app`."""
+
+    clock: Clock
+    mailbox: Mailbox
+    inbox: Inbox
+    board: Board
+    arrivals: Arrivals
+    pipeline: Pipeline
+    switcher: Switcher
+    requests: Requests
+    delivery: DeliveryThread
+    loop: Loop
+    runtime: str
+    formats: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a changed configuration brings: each None (or False) where it has not changed."""
+
+    sources: Sequence[Source] | None = None
+    rule: BatchRule | None = None
+    workers: bool = False
+
+
+Reload = Callable[[], Reloaded]
+"""Reads the configuration again."""
+
+
+class Service:
+    """Starts everything, runs the loop, and stops everything in order."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._started_at = self._now()
+        self._next_beat = 0.0
+        self._sources: SourceThreads | None = None
+        self._titles: tuple[str, ...] = ()
+
+    def follow(self, sources: Sequence[Source], reload: Reload) -> None:
+        """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
+        with Signals() as signals:
+
+            def on_tick() -> None:
+                if signals.take_reload():
+                    self._reload(reload)
+                self._tick()
+
+            self._begin()
+            try:
+                self._watch(sources)
+                self._parts.loop.run(lambda: signals.stop_asked, on_tick)
+                _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
+            finally:
+                self._end()
+
+    def scan(
+        self, sources: Sequence[Source], whole: bool, progress: Callable[[Tally, bool], None]
+    ) -> Tally:
+        """Look once at the sources, classify what waits, and return what was done.
+
+        `progress` is called often with the counts so far and whether the looking has ended.
+        """
+        loop = self._parts.loop
+        with Signals() as signals:
+
+            def is_over() -> bool:
+                has_looked = loop.scans_ended == len(sources)
+                progress(loop.tally, has_looked)
+                idle = has_looked and loop.is_drained and self._parts.requests.is_idle
+                return signals.stop_asked or idle
+
+            self._begin()
+            try:
+                self._scans(sources, whole)
+                loop.run(is_over, self._tick)
+            finally:
+                self._end()
+        return loop.tally
+
+    def _begin(self) -> None:
+        parts = self._parts
+        put_back = parts.inbox.release_claims(self._now())
+        if put_back:
+            _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
+        self._reexamine()
+        parts.arrivals.resume()
+        parts.delivery.start()
+        self._beat("starting")
+
+    def _reexamine(self) -> None:
+        before = self._parts.board.last_detail().get("formats")
+        if before is not None and before != list(self._parts.formats):
+            count = self._parts.inbox.reexamine_ignored(self._now())
+            _log.info("accepted formats have changed: %d ignored files are read again", count)
+
+    def _watch(self, sources: Sequence[Source]) -> None:
+        self._titles = tuple(source.title for source in sources)
+        self._parts.board.forget_sources(self._titles)
+        self._sources = SourceThreads(self._parts.mailbox, self._now)
+        self._sources.start(sources)
+
+    def _scans(self, sources: Sequence[Source], whole: bool) -> None:
+        self._titles = tuple(source.title for source in sources)
+        self._sources = SourceThreads(self._parts.mailbox, self._now)
+        self._sources.start_scans(sources, whole)
+
+    def _reload(self, reload: Reload) -> None:
+        fresh = reload()
+        if fresh.rule is not None:
+            self._parts.pipeline.rule = fresh.rule
+        if fresh.workers:
+            self._parts.switcher.look(anew=True)
+        if fresh.sources is not None and self._sources is not None:
+            self._sources.stop(5.0)
+            self._watch(fresh.sources)
+
+    def _tick(self) -> None:
+        self._parts.requests.look()
+        if self._parts.clock.elapsed() >= self._next_beat:
+            self._next_beat = self._parts.clock.elapsed() + _BEAT_S
+            self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
+            self._beat("running" if self._parts.pipeline.lane else "starting")
+
+    def _end(self) -> None:
+        """Stop in the order in which work flows, so that nothing new arrives behind us."""
+        parts = self._parts
+        end = parts.clock.elapsed() + SHUTDOWN_S
+
+        def left() -> float:
+            return max(0.0, end - parts.clock.elapsed())
+
+        if self._sources is not None:
+            self._sources.stop(min(5.0, left()))
+        parts.loop.drain(left())
+        parts.switcher.stop(left())
+        parts.inbox.release_claims(self._now())
+        parts.delivery.stop(left())
+        self._beat("stopped")
+        _log.info("stopped")
+
+    def _beat(self, phase: str) -> None:
+        self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), self._detail())
+
+    def _detail(self) -> dict[str, Any]:
+        parts = self._parts
+        tally, lane = parts.loop.tally, parts.pipeline.lane
+        return {
+            "workers": lane.executor.workers if lane else 0,
+            "runtime": parts.runtime,
+            "model": lane.name if lane else None,
+            "in_flight": parts.pipeline.in_flight,
+            "images": tally.finished,
+            "images_per_minute": tally.per_minute(parts.clock.elapsed()),
+            "last_error": parts.switcher.last_error or tally.last_error,
+            "sources": list(self._titles),
+            "formats": list(parts.formats),
+        }
+
+    def _now(self) -> str:
+        return utc_text(self._parts.clock.now())

@@ -1,0 +1,150 @@
+"""Step five: the head learns by gradient descent on its loss, the backbone stays as it is."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from daemon.contracts import Head, Options
+from daemon.errors import TrainingError
+from daemon.training.collect import Item, Progress
+from daemon.training.features import Features, compiled
+
+if TYPE_CHECKING:
+    import keras
+
+Indices = NDArray[np.int64]
+Numbers = NDArray[np.float32]
+
+
+class HeadTraining(Options):
+    """How the head is fitted."""
+
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="adamw (Loshchilov and Hutter, 2019), or sgd with momentum 0.9"
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="size of the first step")
+    weight_decay: float = Field(1e-4, ge=0, lt=1, description="pull of all weights towards 0")
+    batch_size: int = Field(32, ge=1, le=4096, description="images for each step")
+    epochs: int = Field(60, ge=1, le=10_000, description="most passes over the images")
+    patience: int = Field(
+        6, ge=1, description="passes without a better validation loss before it stops"
+    )
+    validation: float = Field(
+        0.15, gt=0, lt=0.5, description="share of the training side that says when to stop"
+    )
+    balance: bool = Field(True, description="give rare classes the weight of common ones")
+    seed: int = Field(0, ge=0, lt=2**32, description="of every random choice")
+
+
+def fit_head(
+    back: "keras.Model",
+    head: Head,
+    classes: Sequence[str],
+    features: Features,
+    training: Sequence[Item],
+    validation: Sequence[Item],
+    options: HeadTraining,
+    progress: Progress,
+) -> int:
+    """Fit `back`, the part from features to scores, in place; returns the best epoch.
+
+    The weights of the least loss on `validation` are kept; `options.patience` epochs without
+    a lesser one end it. Raises `TrainingError` when the loss is no number any more.
+    """
+    back.compile(_optimizer(options), head.loss(), jit_compile=False)
+    weights = _class_weights(training, classes, options.balance)
+    learned = _Examples.of(training, features, head, classes, weights)
+    judged = _Examples.of(validation, features, head, classes, weights)
+    random, run = np.random.default_rng(options.seed), compiled(back)
+    least, best, kept = np.inf, 0, back.get_weights()
+    for epoch in range(1, options.epochs + 1):
+        for chosen in _shuffled(len(training), options.batch_size, random):
+            back.train_on_batch(*learned.batch(chosen))
+        loss = _loss(run, judged, options)
+        progress("fit", epoch, options.epochs)
+        if loss < least:
+            least, best, kept = loss, epoch, back.get_weights()
+        if epoch - best >= options.patience:
+            break
+    back.set_weights(kept)
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Examples:
+    """Some items as numbers; features are read from disk for one batch at a time."""
+
+    features: Features
+    head: Head
+    rows: Indices
+    labels: Indices
+    class_weights: Numbers
+
+    @classmethod
+    def of(
+        cls,
+        items: Sequence[Item],
+        features: Features,
+        head: Head,
+        classes: Sequence[str],
+        class_weights: Numbers,
+    ) -> "_Examples":
+        number = {name: number for number, name in enumerate(classes)}
+        labels = np.array([number[item.label] for item in items], np.int64)
+        return cls(features, head, features.rows_of(items), labels, class_weights)
+
+    def batch(self, chosen: Indices) -> tuple[Numbers, Numbers, Numbers]:
+        """Return features, targets and weights of the chosen examples."""
+        labels = self.labels[chosen]
+        targets = self.head.targets(labels, len(self.class_weights))
+        inputs = self.features.rows[self.rows[chosen]].astype(np.float32)
+        return inputs, targets, self.class_weights[labels]
+
+
+def _shuffled(count: int, size: int, random: np.random.Generator) -> Iterator[Indices]:
+    """Yield every number below `count` once, in batches of one size: one graph serves them all.
+
+    Numbers of the first batch fill up the last.
+    """
+    size = min(size, count)
+    order = np.resize(random.permutation(count), -(-count // size) * size)
+    yield from order.reshape(-1, size)
+
+
+def _loss(run: Callable[[Numbers], Numbers], examples: _Examples, options: HeadTraining) -> float:
+    loss = examples.head.loss()
+    everything = np.arange(len(examples.rows))
+    total = 0.0
+    for chosen in np.array_split(everything, -(-len(everything) // 256)):
+        inputs, targets, weights = examples.batch(chosen)
+        total += float(loss(targets, run(inputs), sample_weight=weights)) * len(chosen)
+    if not np.isfinite(total):
+        raise TrainingError(
+            f"training broke: the loss is no number any more (learning rate"
+            f" {options.learning_rate:g}); lower the learning rate, or check the backbone's weights"
+        )
+    return total / len(everything)
+
+
+def _optimizer(options: HeadTraining) -> "keras.optimizers.Optimizer":
+    import keras
+
+    if options.optimizer == "sgd":
+        return keras.optimizers.SGD(
+            options.learning_rate, momentum=0.9, weight_decay=options.weight_decay or None
+        )
+    return keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
+
+
+def _class_weights(items: Sequence[Item], classes: Sequence[str], balance: bool) -> Numbers:
+    """Weigh classes so that each counts the same, and an image 1 on average."""
+    if not balance:
+        return np.ones(len(classes), np.float32)
+    counts = Counter(item.label for item in items)
+    weights = [len(items) / (len(classes) * counts[name]) for name in classes]
+    return np.array(weights, np.float32)

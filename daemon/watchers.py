@@ -1,0 +1,125 @@
+"""The threads around the loop: one for each source, one for the sinks."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from daemon.clock import Clock
+from daemon.contracts import Intake, Sink, Source
+from daemon.delivery import deliver
+from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
+from daemon.store.outbox import Outbox
+
+_log = logging.getLogger("classifyd")
+_LONGEST_REST_S = 60.0
+_SINK_PAUSE_S = 0.5
+
+
+class SourceThreads:
+    """Runs sources until stopped; one that raises is restarted, later each time."""
+
+    def __init__(self, mailbox: Mailbox, now: Callable[[], str]) -> None:
+        self._mailbox = mailbox
+        self._now = now
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, sources: Sequence[Source]) -> None:
+        """Follow these sources."""
+        for source in sources:
+            intake = SourceIntake(source.title, self._mailbox, self._stop, self._now)
+            self._spawn(_follow, source, intake, self._stop)
+
+    def start_scans(self, sources: Sequence[Source], whole: bool) -> None:
+        """Look once at these sources; `whole`: what they no longer list is missing."""
+        kind = SourceIntake if whole else ScanIntake
+        for source in sources:
+            intake = kind(source.title, self._mailbox, self._stop, self._now)
+            self._spawn(self._scan, source, intake)
+
+    def _scan(self, source: Source, intake: Intake) -> None:
+        error = None
+        try:
+            source.scan(intake)
+        except Stopped:
+            return
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            _log.error("source %s: %s", source.title, error)
+        self._mailbox.put(ScanEnded(source.title, error))
+
+    def _spawn(self, target: Callable[..., None], source: Source, *arguments: object) -> None:
+        thread = threading.Thread(
+            target=target, args=(source, *arguments), name=f"source {source.title}", daemon=True
+        )
+        thread.start()
+        self._threads.append(thread)
+
+    def stop(self, deadline_s: float) -> None:
+        """Ask all sources to end and wait for them; those that do not are left behind."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(deadline_s)
+
+
+def _follow(source: Source, intake: Intake, stop: threading.Event) -> None:
+    rest_s = 1.0
+    while not stop.is_set():
+        try:
+            source.run(intake, stop)
+            return
+        except Stopped:
+            return
+        except Exception as error:
+            _log.exception("source %s failed", source.title)
+            _tell(intake, f"failed ({type(error).__name__}: {error}); next try in {rest_s:g} s")
+            stop.wait(rest_s)
+            rest_s = min(_LONGEST_REST_S, rest_s * 2)
+
+
+def _tell(intake: Intake, alarm: str) -> None:
+    try:
+        intake.alarm(alarm)
+    except Stopped:
+        return
+
+
+class DeliveryThread:
+    """Takes events from the outbox to the sinks; one sink's trouble holds up no other for long."""
+
+    def __init__(self, outbox: Outbox, sinks: Mapping[str, Sink], clock: Clock) -> None:
+        self._outbox = outbox
+        self._sinks = sinks
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+
+    def start(self) -> None:
+        """Begin, if there are sinks."""
+        if self._sinks:
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._round():
+                self._stop.wait(_SINK_PAUSE_S)
+
+    def _round(self) -> int:
+        taken = 0
+        for name, sink in self._sinks.items():
+            try:
+                taken += deliver(self._outbox, name, sink, self._clock)
+            except Exception:
+                _log.exception("delivery to sink %s failed", name)
+                self._stop.wait(_SINK_PAUSE_S)
+        return taken
+
+    def stop(self, deadline_s: float) -> None:
+        """Deliver what is there once more, then close the sinks."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+            if not self._thread.is_alive():
+                self._round()
+        for sink in self._sinks.values():
+            sink.close()
