@@ -27,6 +27,9 @@ def read_scores(
     `independent`: one p a class. `temperature` above 1 makes the model less sure, below 1 more.
     Raises `BundleError` for scores that are not finite or not probabilities: the model is broken.
     """
+    if reading not in _READINGS:
+        known = ", ".join(_READINGS)
+        raise BundleError(f"scores read as {reading!r}: unknown to this classifyd, not of: {known}")
     exact = np.asarray(scores, np.float64)
     _check(exact, reading)
     confidences = _READINGS[reading](np.clip(exact, _TINY, 1 - _TINY), temperature)

@@ -77,6 +77,7 @@ def test_no_images_give_no_verdicts():
         ("binary", rows([0.5], [3.0]), "outside 0 to 1"),
         ("probabilities", rows([0.5, 0.5], [0.9, 0.9]), "sum to 1.8"),
         ("probabilities", rows([0.5, 0.25, 0.25]), "3 scores for 2 classes"),
+        ("ordinal", rows([0.5, 0.5]), "'ordinal': unknown"),
     ],
 )
 def test_a_broken_model_records_nothing(reading, scores, message):

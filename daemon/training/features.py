@@ -121,7 +121,7 @@ def compiled(model: "keras.Model") -> Callable[[NDArray[Any]], NDArray[np.float3
     import tensorflow as tf
 
     spec = tf.TensorSpec(model.input_shape, model.inputs[0].dtype)
-    graph = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+    graph = tf.function(lambda x: model(x, training=False), input_signature=[spec], autograph=False)
     return lambda x: np.asarray(graph(tf.constant(x)))
 
 

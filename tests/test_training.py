@@ -1,0 +1,273 @@
+"""Training from class folders: what is learned from, what is held out, what is left out."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from daemon import artifacts
+from daemon.classifier import backbone_of, build_classifier
+from daemon.contracts import DecodeLimits
+from daemon.errors import TrainingError
+from daemon.preprocessing import Geometry, Scaling
+from daemon.training import (
+    HeadTraining,
+    Item,
+    Recipe,
+    collect,
+    cut,
+    make_manifest,
+    split_holdout,
+    train,
+)
+from plugins.heads.binary import BinaryHead, BinaryOptions
+from plugins.heads.multilabel import MultilabelHead, MultilabelOptions
+from plugins.heads.softmax import SoftmaxHead, SoftmaxOptions
+
+# Keras 3.15 with NumPy 2 warns whenever it copies a variable out of TensorFlow.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+GEOMETRY = Geometry(16, 16)
+LIMITS = DecodeLimits(10**6, 10**6, 100, 10.0, 2, frozenset({"PNG", "JPEG"}))
+COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
+QUICK = HeadTraining(learning_rate=0.05, epochs=25)
+
+
+class TinyBackbone:
+    """Four fixed random filters: enough to tell colours apart."""
+
+    name = "tiny"
+    default_size = 16
+    minimum_size = 8
+    scaling = Scaling.TF
+    weights_choices = ("none",)
+
+    def __init__(self, scale=1.0):
+        self._scale = scale
+
+    def build(self, height, width, weights):
+        import keras
+
+        image = keras.Input((height, width, 3))
+        x = keras.layers.Conv2D(8, 4, strides=4, activation="relu")(image)
+        return keras.Model(image, keras.layers.Rescaling(self._scale)(x))
+
+
+def draw(folder, name, count, start=0):
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(start, start + count):
+        noise = np.random.default_rng([number, *name.encode()]).integers(-30, 30, (20, 24, 3))
+        pixels = np.clip(noise + COLOURS[name], 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
+
+
+def quiet(stage, done, total):
+    pass
+
+
+def recipe(head=None, **options):
+    return Recipe(TinyBackbone(), head or SoftmaxHead(SoftmaxOptions(**options)), GEOMETRY)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in COLOURS:
+        draw(tmp_path / "images", name, 10)
+    return tmp_path / "images"
+
+
+def run(folder, tmp_path, recipe=recipe(), options=QUICK, **more):  # noqa: B008
+    collection = collect(folder, quiet)
+    return train(collection, recipe, options, LIMITS, tmp_path / "scratch", quiet, **more)
+
+
+def items(counts):
+    return [
+        Item(f"{label}/{number}", label, f"{label}{number}")
+        for label, count in counts.items()
+        for number in range(count)
+    ]
+
+
+def test_sub_folders_are_classes_in_order_and_files_below_them_images(folder):
+    (folder / "red" / "deeper").mkdir()
+    (folder / "red" / "001.png").rename(folder / "red" / "deeper" / "001.png")
+    (folder / ".cache").mkdir()
+    (folder / "red" / ".DS_Store").write_bytes(b"x")
+    (folder / "notes.txt").write_text("not a class")
+    collection = collect(folder, quiet)
+    assert collection.classes == ("blue", "green", "red")
+    assert Counter(item.label for item in collection.items) == dict.fromkeys(COLOURS, 10)
+    assert collection.skipped == ()
+
+
+def test_the_same_bytes_count_once_and_under_two_classes_not_at_all(folder):
+    shutil.copy(folder / "red" / "001.png", folder / "red" / "copy.png")
+    shutil.copy(folder / "red" / "002.png", folder / "blue" / "wrong.png")
+    collection = collect(folder, quiet)
+    reasons = {skipped.path.relative_to(folder): skipped.reason for skipped in collection.skipped}
+    assert {str(path) for path in reasons} == {"red/copy.png", "red/002.png", "blue/wrong.png"}
+    assert all(
+        "blue and red" in reason for path, reason in reasons.items() if path.name != "copy.png"
+    )
+    assert len({item.sha256 for item in collection.items}) == len(collection.items) == 29
+
+
+def test_too_little_to_train_on_is_refused_by_name(folder):
+    for number in range(6):
+        (folder / "green" / f"{number:03}.png").unlink()
+    with pytest.raises(TrainingError, match="class 'green' has 4 usable images"):
+        collect(folder, quiet)
+    shutil.rmtree(folder / "green")
+    shutil.rmtree(folder / "blue")
+    with pytest.raises(TrainingError, match=r"has 1 class folders \(red\)"):
+        collect(folder, quiet)
+    with pytest.raises(TrainingError, match="No such file"):
+        collect(folder / "nowhere", quiet)
+
+
+def test_a_fifth_of_every_class_is_held_out_whatever_the_order():
+    found = items({"a": 50, "b": 20, "c": 5})
+    sides = split_holdout(found, seed=3)
+    held_out = Counter(item.label for item in found if sides[item.sha256] == "holdout")
+    assert held_out == {"a": 10, "b": 4, "c": 1}
+    assert split_holdout(reversed(found), seed=3) == sides
+    assert split_holdout(found, seed=4) != sides
+
+
+def test_no_content_ever_changes_sides():
+    first = split_holdout(items({"a": 20}), seed=1)
+    grown = split_holdout(items({"a": 100}), seed=2, known=first)
+    assert {sha256: grown[sha256] for sha256 in first} == first
+    assert sum(side == "holdout" for side in grown.values()) == 20
+
+
+def test_training_learns_and_judges_on_images_it_never_saw(folder, tmp_path):
+    stages = {}
+
+    def progress(stage, done, total):
+        stages[stage] = done, total
+
+    trained = train(
+        collect(folder, progress), recipe(), QUICK, LIMITS, tmp_path / "scratch", progress
+    )
+    assert trained.metrics["holdout_accuracy"] == 1.0
+    assert trained.metrics["holdout_images"] == 6
+    assert trained.metrics["training_images"] == 24
+    assert trained.metrics["holdout_accuracy_by_class"] == dict.fromkeys(COLOURS, 1.0)
+    assert Counter(image.side for image in trained.images) == {"train": 24, "holdout": 6}
+    assert (trained.images[0].facts.width, trained.images[0].facts.height) == (24, 20)
+    assert stages["read"] == stages["features"] == (30, 30)
+    assert stages["score"] == (6, 6)
+    assert stages["fit"][0] == trained.metrics["epochs"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_unreadable_files_are_reported_and_stop_nothing(folder, tmp_path):
+    whole = (folder / "red" / "000.png").read_bytes()
+    (folder / "red" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "blue" / "list.txt").write_text("sky, sea")
+    trained = run(folder, tmp_path)
+    assert {skipped.path.name for skipped in trained.skipped} == {"cut.png", "list.txt"}
+    assert all(skipped.reason for skipped in trained.skipped)
+    assert len(trained.images) == 30
+
+
+def test_a_class_of_unreadable_files_is_refused(folder, tmp_path):
+    for number in range(6):
+        (folder / "red" / f"{number:03}.png").write_text(f"broken {number}")
+    with pytest.raises(TrainingError, match="class 'red' has 4 usable images"):
+        run(folder, tmp_path)
+
+
+def test_the_backbone_stays_as_it_was_and_a_seed_repeats_a_run(folder, tmp_path):
+    import keras
+
+    keras.utils.set_random_seed(QUICK.seed)
+    fresh = build_classifier(TinyBackbone(), recipe().head, tuple(COLOURS), GEOMETRY, "none")
+    first, second = run(folder, tmp_path), run(folder, tmp_path)
+    for before, after in zip(
+        backbone_of(fresh).get_weights(), backbone_of(first.model).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+    for one, other in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert first.images == second.images
+
+
+def test_a_rare_class_is_recognised(tmp_path):
+    draw(tmp_path / "images", "red", 60)
+    draw(tmp_path / "images", "blue", 5)
+    trained = run(tmp_path / "images", tmp_path, options=HeadTraining(learning_rate=0.02))
+    assert trained.metrics["holdout_accuracy_by_class"] == {"blue": 1.0, "red": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (BinaryHead(BinaryOptions(hidden=8)), ("blue", "red")),
+        (MultilabelHead(MultilabelOptions()), ("blue", "red")),
+        (SoftmaxHead(SoftmaxOptions(pooling="flatten", hidden=8)), tuple(COLOURS)),
+    ],
+)
+def test_every_head_learns(tmp_path, head, names):
+    for name in names:
+        draw(tmp_path / "images", name, 10)
+    options = HeadTraining(optimizer="sgd", learning_rate=0.1, epochs=40)
+    trained = run(tmp_path / "images", tmp_path, recipe(head), options)
+    assert trained.metrics["holdout_accuracy"] == 1.0
+
+
+def test_what_was_trained_is_what_the_bundle_serves(folder, tmp_path):
+    from daemon.scores import verdicts
+    from plugins.runtimes.keras_runtime import KerasOptions, KerasRuntime
+
+    made_from = recipe(hidden=8)
+    trained = run(folder, tmp_path, made_from)
+    manifest = make_manifest(made_from, trained, "colours", "2025-01-02T03:04:05Z")
+    bundle = artifacts.write_bundle(trained.model, manifest, tmp_path / "models")
+    served = KerasRuntime(KerasOptions()).load(bundle, 4)
+    images = np.array([np.full((16, 16, 3), rgb) for rgb in COLOURS.values()], np.uint8)
+    read = artifacts.read_manifest(bundle)
+    assert read.metrics["holdout_accuracy"] == 1.0
+    assert read.backbone.weights == "none"
+    told = verdicts(served(images), read.classes, read.reading, read.temperature)
+    assert [verdict.label for verdict in told] == list(COLOURS)
+
+
+def test_known_sides_are_kept(folder, tmp_path):
+    found = collect(folder, quiet).items
+    known = {item.sha256: "train" for item in found if item.label == "red"}
+    trained = run(folder, tmp_path, known=known)
+    assert {image.side for image in trained.images if image.label == "red"} == {"train"}
+    with pytest.raises(TrainingError, match="every image of class 'red' is held out"):
+        run(folder, tmp_path, known=dict.fromkeys(known, "holdout"))
+
+
+def test_a_backbone_that_gives_no_numbers_is_refused(folder, tmp_path):
+    broken = Recipe(TinyBackbone(scale=float("nan")), recipe().head, GEOMETRY)
+    with pytest.raises(TrainingError, match="the loss is no number"):
+        run(folder, tmp_path, broken)
+
+
+def test_a_pooling_head_keeps_small_features_and_any_other_the_map():
+    class Both(SoftmaxHead):
+        def attach(self, features, classes):
+            from keras import layers
+
+            pooled = layers.GlobalAveragePooling2D()(features)
+            x = layers.Concatenate()([pooled, layers.Flatten()(features)])
+            return layers.Dense(classes, "softmax")(x)
+
+    def kept(head):
+        model = build_classifier(TinyBackbone(), head, ("a", "b"), GEOMETRY, "none")
+        front, back = cut(model)
+        image = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+        np.testing.assert_allclose(back(front(image)), model(image), atol=1e-6)
+        return front.output_shape[1:]
+
+    assert kept(SoftmaxHead(SoftmaxOptions())) == (8,)
+    assert kept(SoftmaxHead(SoftmaxOptions(pooling="flatten"))) == (4, 4, 8)
+    assert kept(Both(SoftmaxOptions())) == (4, 4, 8)
