@@ -79,9 +79,9 @@ def test_memory_stays_flat_over_thousands_of_odd_batches(executable, images):
         for count in counts:
             executable(images[:count])
 
-    run(300)
+    run(200)
     before = resident()
-    run(2000)
+    run(1000)
     assert resident() - before < 8 * 2**20
 
 
