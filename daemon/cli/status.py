@@ -12,6 +12,7 @@ import click
 from daemon.cli.common import config_option, open_database
 from daemon.cli.output import printable, write_document
 from daemon.cli.times import ago, local_text
+from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED
 from daemon.store import queries
 from daemon.store.database import reading
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from daemon.config import Settings
 
 Report = dict[str, Any]
-
-# The daemon beats every few seconds; a long write may delay one beat, but not three.
-_SILENT_S = 15.0
 
 
 @click.command()
@@ -70,7 +68,7 @@ def _daemon(beat: Report | None, now: datetime) -> Report:
         return {"is_running": False}
     age = (now - datetime.fromisoformat(beat["beat_at"])).total_seconds()
     is_alive = beat["phase"] != "stopped" and process_is_alive(beat["pid"])
-    return {**beat, "is_running": is_alive and age <= _SILENT_S, "is_silent": is_alive}
+    return {**beat, "is_running": is_alive and age <= SILENT_S, "is_silent": is_alive}
 
 
 def process_is_alive(pid: int) -> bool:
