@@ -199,13 +199,14 @@ def _import_layers(path: Path, name: str) -> None:
 
 
 def _belongs_to_plugin(name: str) -> bool:
-    """Tell whether the module is a loaded plugin or lies next to one in the same package."""
+    """Tell whether the module is a loaded plugin, or lies in or next to one in its package."""
     package = name.rpartition(".")[0]
-    near = (
+    loaded = tuple(sys.modules.items())
+    near = [
         module
-        for other, module in tuple(sys.modules.items())
-        if other == name or (package and other.rpartition(".")[0] == package)
-    )
+        for other, module in loaded
+        if other == name or (package and package in (other, other.rpartition(".")[0]))
+    ]
     return any(_is_plugin(module) for module in near)
 
 

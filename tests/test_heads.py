@@ -1,10 +1,14 @@
 """Every registered head keeps the contract and learns what it is for."""
 
+import importlib
+import re
+import runpy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from pages import typed
 from pydantic import ValidationError
 
 import plugins
@@ -153,3 +157,19 @@ def test_options_out_of_range_are_refused():
     for wrong in ({"dropout": 1.0}, {"hidden": -1}, {"pooling": "median"}, {"units": 3}):
         with pytest.raises(ValidationError):
             SoftmaxOptions(**wrong)
+
+
+def test_the_pages_head_loads_from_its_file_and_its_own_test_passes(tmp_path):
+    with typed("how-to/write-a-head.md", tmp_path):
+        loaded = load_plugins((), [str(tmp_path / "cosine.py")])
+        ((factory,),) = loaded.manager.hook.register_heads()
+        assert factory.build(factory.options(sharpness=20)).name == "cosine"
+        importlib.import_module("test_cosine").test_cosine_learns_and_its_scores_sum_to_one()
+
+
+def test_the_methods_numbers_are_right(tmp_path, capsys):
+    with typed("explanation/method.md", tmp_path):
+        told = re.findall(r"^print.*# (.*)$", (tmp_path / "step.py").read_text(), re.MULTILINE)
+        runpy.run_path("step.py")
+    assert capsys.readouterr().out.splitlines() == told
+    assert len(told) == 2

@@ -27,9 +27,9 @@ from daemon.preprocessing import Scaling
 if TYPE_CHECKING:
     import keras
 
-# A download that says nothing for this long has failed: without it, a network that swallows
+# A server that says nothing for this long has failed: without it, a network that swallows
 # packets would hang the command for many minutes.
-_SILENCE_S = 20.0
+_SILENCE_S = 10.0
 
 
 class WidthOptions(Options):
