@@ -43,7 +43,6 @@ def prepare_environment(settings: Settings) -> None:
     """Set what Keras and TensorFlow read when they are imported, here and in our processes."""
     os.environ.setdefault("KERAS_HOME", str(settings.state_dir / "keras"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def make_folders(settings: Settings) -> None:
@@ -144,6 +143,8 @@ class Wiring:
         self.loaded = loaded
         self.clock = SystemClock()
         self.catalogue = make_catalogue(loaded.settings)
+        for name, reason in self.catalogue.plugins.broken.items():
+            _log.error("plugin %s is left out: %s", name, reason)
         self.catalogue.validate(loaded.settings, loaded.base, loaded.origins)
 
     def sources(self) -> list["Source"]:

@@ -37,7 +37,7 @@ file's folder (validation context `base`)."""
 class Options(BaseModel):
     """Base of every plugin's options: strict, frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 _LINE_EVERY_S = 10.0
@@ -47,3 +47,18 @@ def _lines(title: str) -> Show:
             print(f"{title}: {seen.done}{of}", file=sys.stderr, flush=True)  # noqa: T201
 
     return show
+
+
+@contextmanager
+def stages(titles: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function (stage, done, total) that shows one bar after the other."""
+    with ExitStack() as stack:
+        bars: dict[str, Show] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                stack.close()
+                bars[stage] = stack.enter_context(progress_bar(titles.get(stage, stage)))
+            bars[stage](Progress(done, total))
+
+        yield show

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from daemon.domain import BatchResult, FileStat, FileState, Outcome, OutcomeKind
 from daemon.store.database import writing
+from daemon.store.labels import image_row
 from daemon.store.outbox import publish
 from daemon.store.schema import File, Image, Prediction
 
@@ -161,19 +162,7 @@ def _told(prediction: Any, sha256: str | None, version: int) -> dict[str, Any]:
 
 def _insert_images(connection: Connection, outcomes: Iterable[Outcome], now: str) -> None:
     facts = {outcome.image.sha256: outcome.image for outcome in outcomes if outcome.image}
-    rows = [
-        {
-            "sha256": image.sha256,
-            "size": image.size,
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "taken_at": image.taken_at,
-            "phash": image.phash,
-            "first_seen_at": now,
-        }
-        for image in facts.values()
-    ]
+    rows = [image_row(image, now) for image in facts.values()]
     if rows:
         connection.execute(insert_or_ignore(Image).on_conflict_do_nothing(), rows)
 

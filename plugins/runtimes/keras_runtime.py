@@ -19,6 +19,7 @@ from daemon.contracts import Executable, Factory, Options, Runtime
 from daemon.errors import BundleError, RuntimeLoadError
 from daemon.hookspecs import hookimpl
 from daemon.manifest import Manifest
+from daemon.quiet import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +51,7 @@ class KerasRuntime:
         TensorFlow cannot be set up as asked.
         """
         manifest = read_manifest(bundle)
+        import_keras()
         _configure(self._options.intra_threads)
         model = load_model(bundle / MODEL_FILE, manifest.modules)
         _check(model, manifest, bundle)

@@ -1,0 +1,203 @@
+"""`classifyd models`: model versions, and which of them is active."""
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.cli.common import config_option, load_config, open_database
+from daemon.cli.output import Column, Kind, format_option, write_document, write_rows
+
+if TYPE_CHECKING:
+    from daemon.store.models import Models, Version
+
+_COLUMNS = (
+    Column("name"),
+    Column("active", Kind.FLAG),
+    Column("backbone"),
+    Column("head"),
+    Column("classes", Kind.NUMBER),
+    Column("accuracy", Kind.CONFIDENCE),
+    Column("created_at", Kind.TIME),
+)
+
+
+@click.group()
+def models() -> None:
+    """List, train, activate and roll back model versions."""
+
+
+@models.command("list")
+@config_option
+@format_option()
+def list_models(config: Path | None, form: str) -> None:
+    """List the model versions, newest first."""
+    registry = _registry(config)
+    active = registry.active()
+    rows = [_row(version, active) for version in registry.versions()]
+    write_rows(rows, _COLUMNS, form)
+
+
+def _row(version: "Version", active: "Version | None") -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "active": active is not None and active.version_id == version.version_id,
+        "backbone": version.backbone,
+        "head": version.head,
+        "classes": len(version.classes),
+        "accuracy": accuracy(version),
+        "created_at": version.created_at,
+    }
+
+
+def accuracy(version: "Version") -> float | None:
+    """Return the accuracy on images the version was not trained on, None where not measured."""
+    found = version.metrics.get("holdout_accuracy", version.metrics.get("test_top1"))
+    return float(found) if isinstance(found, int | float) else None
+
+
+@models.command()
+@click.argument("name", required=False)
+@config_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def show(name: str | None, config: Path | None, form: str) -> None:
+    """Show one model version (the active one by default): classes, metrics, when it was live."""
+    from daemon.errors import UsageError
+
+    registry = _registry(config)
+    version = registry.find(name) if name else registry.active()
+    if version is None:
+        raise UsageError("no model version is active yet; start the daemon once, or train one")
+    told = _story(registry, version)
+    if form == "json":
+        write_document(told)
+        return
+    for key, value in told.items():
+        if key not in ("metrics", "deployments"):
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"{key:<12} {shown}")
+    for key, value in told["metrics"].items():
+        click.echo(f"  {key}: {value}")
+    for line in told["deployments"]:
+        click.echo(f"active from {line['deployed_at']}: {line['reason']}")
+
+
+def _story(registry: "Models", version: "Version") -> dict[str, Any]:
+    history = [d for d in registry.deployments() if d.version_id == version.version_id]
+    return {
+        "name": version.name,
+        "backbone": version.backbone,
+        "head": version.head,
+        "classes": list(version.classes),
+        "bundle": str(version.bundle),
+        "digest": version.digest,
+        "created_at": version.created_at,
+        "metrics": dict(version.metrics),
+        "deployments": [
+            {"deployed_at": d.deployed_at, "reason": d.reason, "who": d.who} for d in history
+        ],
+    }
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", help="Name of the model version; by default folder and backbone.")
+@click.option("--activate", is_flag=True, help="Make it the active model version at once.")
+@config_option
+def train(folder: Path, name: str | None, activate: bool, config: Path | None) -> None:
+    """Train a model version on FOLDER, whose sub-folders are the classes.
+
+    A pretrained backbone is loaded, the images are preprocessed as it expects, its layers stay
+    frozen, a new head is trained on top, and the result is judged on a fifth of the images that
+    it never saw. Backbone, weights and head are those of `model` in the configuration.
+
+    \b
+    Example:
+      CLASSIFYD_MODEL__BACKBONE='{name: mobilenet_v2, alpha: 0.35}' \\
+        classifyd models train photos/by-class --name birds
+    """
+    from daemon import app
+    from daemon.progress import stages
+
+    loaded = load_config(config)
+    app.prepare_environment(loaded.settings)
+    from daemon.model_training import train_folder
+
+    wiring = app.Wiring(loaded)
+    app.make_folders(loaded.settings)
+    engine = app.upgraded_engine(loaded)
+    with stages(_STAGES) as progress:
+        version, trained = train_folder(wiring, engine, folder, name, progress)
+    for item in trained.skipped:
+        click.echo(f"left out: {item.path}: {item.reason}", err=True)
+    metrics = trained.metrics
+    click.echo(
+        f"{version.name}: {metrics['holdout_accuracy']:.1%} right on {metrics['holdout_images']} "
+        f"held-out images ({metrics['training_accuracy']:.1%} on the "
+        f"{metrics['training_images']} it learned from)"
+    )
+    if activate:
+        _deploy(engine, loaded, version, "activated after training")
+    else:
+        click.echo(f"Make it the active one with: classifyd models activate {version.name}")
+
+
+_STAGES = {
+    "read": "finding images",
+    "features": "computing features",
+    "fit": "training the head",
+    "score": "judging on held-out images",
+}
+
+
+@models.command()
+@click.argument("name")
+@config_option
+def activate(name: str, config: Path | None) -> None:
+    """Make a model version the active one; a running daemon follows within seconds."""
+    from daemon.artifacts import read_manifest
+    from daemon.store.models import Models
+
+    engine, loaded = open_database(config)
+    version = Models(engine).find(name)
+    read_manifest(version.bundle)
+    _deploy(engine, loaded, version, "activated by hand")
+
+
+@models.command()
+@config_option
+def rollback(config: Path | None) -> None:
+    """Go back to the model version that was active before."""
+    from daemon.store.models import Models
+
+    engine, loaded = open_database(config)
+    _deploy(engine, loaded, Models(engine).before_active(), "rollback")
+
+
+def _deploy(engine: Any, loaded: Any, version: "Version", reason: str) -> None:
+    from daemon.clock import SystemClock, utc_text
+    from daemon.delivery import sink_names
+    from daemon.store.models import Models
+
+    sinks = sink_names([choice.name for choice in loaded.settings.sinks])
+    now = utc_text(SystemClock().now())
+    Models(engine).deploy(version, reason, _who(), now, sinks)
+    click.echo(
+        f"{version.name} is active. `classifyd scan --stale` classifies earlier images again."
+    )
+
+
+def _who() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _registry(config: Path | None) -> "Models":
+    from daemon.store.models import Models
+
+    engine, _ = open_database(config)
+    return Models(engine)

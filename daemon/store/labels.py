@@ -1,0 +1,120 @@
+"""Labels and sides: what people say of images, and which images are held out for judging."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+
+from daemon.domain import ImageFacts
+from daemon.store.database import reading, writing
+from daemon.store.schema import Image, Label, TrainingRun
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """An image with its label and the side of the split it is on (`train` or `holdout`)."""
+
+    facts: ImageFacts
+    label: str
+    side: str
+
+
+class Labels:
+    """Records labels; a label is retracted, never deleted."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def sides(self) -> dict[str, str]:
+        """Return the side of every image that has one, by SHA-256: it never changes."""
+        query = select(Image.sha256, Image.split).where(Image.split.is_not(None))
+        with reading(self._engine) as connection:
+            return {sha256: str(side) for sha256, side in connection.execute(query)}
+
+    def record(self, images: Sequence[LabelledImage], source: str, now: str) -> None:
+        """Write images, their sides (where they have none yet) and their labels."""
+        with writing(self._engine) as connection:
+            for start in range(0, len(images), _CHUNK):
+                _record(connection, images[start : start + _CHUNK], source, now)
+
+
+def _record(connection: Connection, images: Sequence[LabelledImage], source: str, now: str) -> None:
+    connection.execute(
+        insert_or_ignore(Image).on_conflict_do_nothing(),
+        [image_row(labelled.facts, now) for labelled in images],
+    )
+    hashes = [labelled.facts.sha256 for labelled in images]
+    query = select(Image.sha256, Image.id).where(Image.sha256.in_(hashes))
+    ids: dict[str, int] = dict(connection.execute(query).tuples().all())
+    connection.execute(
+        update(Image)
+        .where(Image.id == bindparam("b_id"), Image.split.is_(None))
+        .values(split=bindparam("b_side"), split_at=now),
+        [{"b_id": ids[i.facts.sha256], "b_side": i.side} for i in images],
+    )
+    wanted = {ids[labelled.facts.sha256]: labelled.label for labelled in images}
+    _label(connection, wanted, source, now)
+
+
+def _label(connection: Connection, wanted: Mapping[int, str], source: str, now: str) -> None:
+    """Give images these labels; what the same source said otherwise before is retracted."""
+    query = select(Label.id, Label.image_id, Label.label, Label.source).where(
+        Label.image_id.in_(list(wanted)), Label.retracted_at.is_(None)
+    )
+    rows = connection.execute(query).all()
+    outdated = [r.id for r in rows if r.source == source and r.label != wanted[r.image_id]]
+    connection.execute(update(Label).where(Label.id.in_(outdated)).values(retracted_at=now))
+    there = {(row.image_id, row.label) for row in rows}
+    fresh = [
+        {"image_id": image_id, "label": label, "source": source, "labelled_at": now}
+        for image_id, label in wanted.items()
+        if (image_id, label) not in there
+    ]
+    if fresh:
+        connection.execute(insert(Label), fresh)
+
+
+def image_row(image: ImageFacts, now: str) -> dict[str, Any]:
+    """Return the row of a newly met image."""
+    return {
+        "sha256": image.sha256,
+        "size": image.size,
+        "format": image.format,
+        "width": image.width,
+        "height": image.height,
+        "taken_at": image.taken_at,
+        "phash": image.phash,
+        "first_seen_at": now,
+    }
+
+
+class TrainingRuns:
+    """The record of attempts to make a model."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, strategy: str, plan: dict[str, Any], now: str) -> int:
+        """Write that a run has begun; returns its number."""
+        row = {"strategy": strategy, "state": "running", "started_at": now, "plan": plan}
+        statement = insert(TrainingRun).values(**row, data={}, metrics={}).returning(TrainingRun.id)
+        with writing(self._engine) as connection:
+            return connection.execute(statement).scalar_one()
+
+    def finish(
+        self, run_id: int, data: dict[str, Any], metrics: Mapping[str, Any], now: str
+    ) -> None:
+        """Write what a run made of its data."""
+        self._set(run_id, state="finished", data=data, metrics=dict(metrics), finished_at=now)
+
+    def fail(self, run_id: int, reason: str, now: str) -> None:
+        """Write why a run came to nothing."""
+        self._set(run_id, state="failed", log=reason, finished_at=now)
+
+    def _set(self, run_id: int, **values: Any) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(TrainingRun).where(TrainingRun.id == run_id).values(**values))
