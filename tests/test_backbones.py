@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import itertools
 import os
 import re
 import runpy
@@ -226,8 +227,7 @@ def test_a_width_without_imagenet_weights_names_those_that_have_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-@pytest.mark.parametrize("size", [128, 224])
-def test_table_has_the_names_under_which_keras_keeps_weights(network, size, offline, monkeypatch):
+def test_table_has_the_names_under_which_keras_keeps_weights(network, offline, monkeypatch):
     from keras.src.utils import file_utils
 
     wanted = []
@@ -237,11 +237,12 @@ def test_table_has_the_names_under_which_keras_keeps_weights(network, size, offl
         raise OSError("no network in this test")
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
-    for alpha in network.alphas or (None,):
+    for alpha, size in itertools.product(network.alphas or (None,), network.sizes or (128,)):
+        file = network.weights_file(size, size, alpha)
         options = Options() if alpha is None else WidthOptions(alpha=alpha)
-        with pytest.raises(WeightsError, match=re.escape(network.weights_file(size, size, alpha))):
+        with pytest.raises(WeightsError, match=re.escape(file)):
             Application(network, options).build(size, size, "imagenet")
-        assert wanted[-1] == network.weights_file(size, size, alpha)
+        assert wanted[-1] == file
 
 
 @pytest.mark.parametrize("size", [224, 100])
