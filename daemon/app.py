@@ -180,6 +180,7 @@ class Wiring:
 
     def _parts(self, engine: "Engine") -> "Parts":
         from daemon.arrivals import Arrivals
+        from daemon.artifacts import clean_leftovers
         from daemon.clock import utc_text
         from daemon.delivery import sink_names
         from daemon.loop import Loop
@@ -200,6 +201,7 @@ class Wiring:
         names = sink_names([choice.name for choice in settings.sinks])
         built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
         sinks = dict(zip(names, built, strict=True))
+        clean_leftovers(settings.state_dir / "models")
         models = Models(engine)
         ensure_active_model(models, settings, utc_text(self.clock.now()))
         mailbox, board = Mailbox(), Board(engine)
