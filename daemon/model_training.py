@@ -12,7 +12,7 @@ from daemon.artifacts import digest, write_bundle
 from daemon.clock import utc_text
 from daemon.errors import TrainingError
 from daemon.preprocessing import Geometry
-from daemon.quiet import import_keras
+from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns
 from daemon.store.models import Models, NewVersion, Version
 from daemon.training import HeadTraining, Progress, Recipe, Side, Trained, collect, train
@@ -32,6 +32,7 @@ def train_folder(
     Records the images, their labels and sides, and the training run. Raises `TrainingError`,
     `WeightsError`, `BundleError`.
     """
+    hush_pillow()
     import_keras()
     recipe, options = _recipe(wiring), HeadTraining()
     runs = TrainingRuns(engine)

@@ -1,8 +1,9 @@
-"""Importing TensorFlow without its greetings on standard error."""
+"""What libraries say that no user can act on: TensorFlow's greetings, Pillow's remarks."""
 
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,14 @@ def import_keras() -> None:
         import tensorflow
 
         tensorflow.config.list_physical_devices()
+
+
+def hush_pillow() -> None:
+    """Let Pillow not warn of blemishes that it can read past; for processes that decode.
+
+    Set once for the process: changing the filters around each image is not safe with threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextmanager

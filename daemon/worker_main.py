@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from daemon.contracts import DecodeLimits, WorkerSetup
 from daemon.domain import Batch, BatchResult
 from daemon.errors import ClassifydError
+from daemon.quiet import hush_pillow
 
 if TYPE_CHECKING:
     from daemon.worker import Worker
@@ -72,6 +73,7 @@ def _settle_process() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hush_pillow()
 
 
 def _build(setup: WorkerSetup) -> "Worker":

@@ -6,7 +6,6 @@ is checked against the header before anything is decoded, and is the one the use
 
 import contextlib
 import io
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,8 +52,7 @@ def decode(
     """
     name = _accepted_format(data, limits)
     _check_bytes(len(data), limits)
-    # Pillow warns of blemishes that it can read past.
-    with _plain_reasons(name), warnings.catch_warnings(action="ignore"):
+    with _plain_reasons(name):
         with Image.open(io.BytesIO(data), formats=(_opener(name),)) as image:
             width, height = image.size
             _check_pixels(image, limits)
