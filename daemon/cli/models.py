@@ -9,6 +9,7 @@ import click
 
 from daemon.cli.common import config_option, load_config, open_database
 from daemon.cli.output import Column, Kind, format_option, write_document, write_rows
+from daemon.cli.scorecard import scorecard_lines
 
 if TYPE_CHECKING:
     from daemon.store.models import Models, Version
@@ -74,14 +75,13 @@ def show(name: str | None, config: Path | None, form: str) -> None:
     if form == "json":
         write_document(told)
         return
-    for key, value in told.items():
-        if key not in ("metrics", "deployments"):
-            shown = ", ".join(value) if isinstance(value, list) else value
-            click.echo(f"{key:<12} {shown}")
-    for key, value in told["metrics"].items():
-        click.echo(f"  {key}: {value}")
-    for line in told["deployments"]:
-        click.echo(f"active from {line['deployed_at']}: {line['reason']}")
+    for key in ("name", "backbone", "head", "classes", "bundle", "created_at"):
+        value = told[key]
+        click.echo(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
+    for line in scorecard_lines(told["metrics"]):
+        click.echo(line)
+    for deployed in told["deployments"]:
+        click.echo(f"active from  {deployed['deployed_at']}: {deployed['reason']}")
 
 
 def _story(registry: "Models", version: "Version") -> dict[str, Any]:

@@ -1,0 +1,32 @@
+"""What training measured, as a person reads it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_SHOWN = {
+    "holdout_accuracy",
+    "holdout_images",
+    "holdout_accuracy_by_class",
+    "holdout_mistakes",
+    "training_accuracy",
+    "training_images",
+}
+
+
+def scorecard_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines on accuracy, class by class; figures of other kinds as they stand."""
+    for side, title in (("holdout", "held out"), ("training", "learned from")):
+        if f"{side}_accuracy" in metrics:
+            count = metrics.get(f"{side}_images", "?")
+            yield f"{title:<12} {_share(metrics[f'{side}_accuracy'])} right of {count} images"
+    mistakes = metrics.get("holdout_mistakes", {})
+    for name, share in metrics.get("holdout_accuracy_by_class", {}).items():
+        taken = ", ".join(f"{other} ({n})" for other, n in mistakes.get(name, {}).items())
+        yield f"  {name:<16} {_share(share)}" + (f"  taken for {taken}" if taken else "")
+    for key, value in metrics.items():
+        if key not in _SHOWN:
+            yield f"{key:<12} {value}"
+
+
+def _share(value: float) -> str:
+    return f"{value:6.1%}"
