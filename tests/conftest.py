@@ -1,0 +1,78 @@
+"""What many tests share: an empty database of the newest schema, and the command line."""
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filled import Filled
+
+from daemon import cli
+from daemon.store.database import open_engine
+from daemon.store.migrate import upgrade
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """An empty database, made once; copy it, do not write to it."""
+    folder = tmp_path_factory.mktemp("migrated")
+    upgrade(str(folder / "empty.db"), folder)
+    return folder / "empty.db"
+
+
+@pytest.fixture
+def filled(migrated, tmp_path):
+    """A database to be filled with rows, beside a configuration that names it."""
+    shutil.copyfile(migrated, tmp_path / "classifyd.db")
+    (tmp_path / "config.yaml").write_text(
+        "database: classifyd.db\nstate_dir: state\nsources: [{name: folder, path: inbox}]\n"
+    )
+    filled = Filled(tmp_path / "classifyd.db")
+    yield filled
+    filled.connection.close()
+
+
+@pytest.fixture
+def engine(filled):
+    """The filled database, opened as the program opens it."""
+    engine = open_engine(str(filled.path))
+    yield engine
+    engine.dispose()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def classifyd(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, in the folder of `filled`'s configuration."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["classifyd", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def in_berlin(monkeypatch):
+    """A machine whose clock is two hours ahead of UTC in summer."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
