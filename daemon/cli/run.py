@@ -1,5 +1,8 @@
 """`classifyd run`: the daemon, in the foreground."""
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +41,19 @@ def run(config: Path | None) -> None:
 
 def _greet(loaded: "Loaded", sources: "list[Source]") -> None:
     """Say in a few lines where to drop images and how to query."""
-    at = f" --config {loaded.path}" if loaded.path != Path("config.yaml") else ""
     places = ", ".join(source.title for source in sources) or "nowhere (no sources configured)"
+    command, option = _called_as(), ""
+    if loaded.path is not None and loaded.path.absolute() != Path("config.yaml").absolute():
+        option = f" --config {loaded.path}"
     click.echo(f"classifyd is starting. Drop images into: {places}", err=True)
-    click.echo(f"  classifyd results{at}     what was seen", err=True)
-    click.echo(f"  classifyd status{at}      how it is going", err=True)
+    click.echo(f"  {command} results{option}     what was seen", err=True)
+    click.echo(f"  {command} status{option}      how it is going", err=True)
     click.echo(f"  sqlite3 {loaded.settings.database} 'SELECT * FROM latest_prediction'", err=True)
+
+
+def _called_as() -> str:
+    """Return how this program can be called from here: by name, or by its path."""
+    here = Path(sys.argv[0]).absolute()
+    if shutil.which("classifyd") == str(here):
+        return "classifyd"
+    return os.path.relpath(here) if here.name == "classifyd" else "python -m daemon"

@@ -207,7 +207,7 @@ def counts(connection: Connection) -> Counts:
 
 def _count(connection: Connection, condition: str) -> dict[str, int]:
     statement = f"SELECT state, count(*) FROM file WHERE {condition} GROUP BY state"
-    return dict(connection.exec_driver_sql(statement).tuples().all())
+    return {row.state: row[1] for row in connection.exec_driver_sql(statement)}
 
 
 def heartbeat(connection: Connection) -> Row | None:
