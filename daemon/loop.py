@@ -4,13 +4,12 @@ It is the one thread that writes claims and predictions.
 """
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
 
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
-from daemon.domain import BatchResult, OutcomeKind
+from daemon.domain import BatchResult
 from daemon.errors import RuntimeLoadError
 from daemon.mailbox import (
     Found,
@@ -21,40 +20,18 @@ from daemon.mailbox import (
     Missing,
     ScanEnded,
     SourceNews,
+    merged,
 )
 from daemon.pipeline import Pipeline
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
+from daemon.tally import Tally
 
 _log = logging.getLogger("classifyd")
 TICK_S = 1.0
 _MOST_MESSAGES = 64
-_MOST_SIGHTINGS = 500
-
-
-@dataclass
-class Tally:
-    """What this process has done, for `status` and progress."""
-
-    found: int = 0
-    outcomes: Counter[OutcomeKind] = field(default_factory=Counter)
-    last_error: str | None = None
-    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=2048))
-
-    @property
-    def finished(self) -> int:
-        """Files brought to an end."""
-        return sum(self.outcomes.values())
-
-    def add(self, outcomes: Counter[OutcomeKind], now: float) -> None:
-        """Count one batch."""
-        self.outcomes += outcomes
-        self._recent.append((now, sum(outcomes.values())))
-
-    def per_minute(self, now: float) -> float:
-        """Return files a minute over the last minute."""
-        return float(sum(count for at, count in self._recent if at > now - 60.0))
+_MOST_COUNTED = 10_000
 
 
 class Loop:
@@ -113,6 +90,7 @@ class Loop:
     def _tick(self) -> None:
         self._switcher.look()
         self._inbox.requeue_due(self._now())
+        self.tally.report(lambda: self._inbox.queued(_MOST_COUNTED))
 
     def _pause(self, batch_due: float | None) -> float:
         times = (batch_due, self._arrivals.next_look(), self._next_tick - self._clock.elapsed())
@@ -124,7 +102,7 @@ class Loop:
         while message is not None:
             messages.append(message)
             message = self._mailbox.get(0.0) if len(messages) < _MOST_MESSAGES else None
-        for each in _merged(messages):
+        for each in merged(messages):
             self._handle(each)
 
     def _handle(self, message: Message) -> None:
@@ -150,14 +128,7 @@ class Loop:
     def _finish(self, result: BatchResult) -> None:
         recorded = self._pipeline.finish(result)
         self._arrivals.watch(recorded.unsettled)
-        self.tally.add(Counter(recorded.counts), self._clock.elapsed())
-        for outcome in result.outcomes:
-            if outcome.kind in (OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT):
-                self.tally.last_error = outcome.reason
-        if result.failure is not None:
-            self.tally.last_error = result.failure
-            _log.warning("a batch of %d failed: %s", len(result.batch.files), result.failure)
-        _log.info("%s", _batch_line(result))
+        self.tally.add(result, Counter(recorded.counts), self._clock.elapsed())
 
     def _listed(self, message: Listed) -> None:
         if message.complete:
@@ -179,30 +150,3 @@ class Loop:
 
     def _now(self) -> str:
         return utc_text(self._clock.now())
-
-
-def _merged(messages: Iterable[Message]) -> Iterator[Message]:
-    """Join neighbouring finds of one source, so that a burst of events costs few transactions."""
-    joined: Found | None = None
-    for message in messages:
-        if (
-            joined is not None
-            and isinstance(message, Found)
-            and (message.source, message.listing) == (joined.source, joined.listing)
-            and len(joined.sightings) < _MOST_SIGHTINGS
-        ):
-            joined = Found(joined.source, [*joined.sightings, *message.sightings], joined.listing)
-            continue
-        if joined is not None:
-            yield joined
-        joined = message if isinstance(message, Found) else None
-        if joined is None:
-            yield message
-    if joined is not None:
-        yield joined
-
-
-def _batch_line(result: BatchResult) -> str:
-    counts = Counter(outcome.kind for outcome in result.outcomes)
-    parts = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    return f"{len(result.batch.files)} files in {result.seconds:.2f} s: {parts or 'none finished'}"

@@ -5,7 +5,7 @@ It is bounded, so that a source that finds files faster than they can be recorde
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,6 +15,7 @@ from daemon.store.inbox import Listing
 
 CAPACITY = 256
 _RETRY_S = 0.2
+_MOST_SIGHTINGS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,27 @@ class LaneReady:
 
 
 Message: TypeAlias = Found | Missing | Listed | SourceNews | ScanEnded | LaneReady | BatchResult
+
+
+def merged(messages: Iterable[Message]) -> Iterator[Message]:
+    """Join neighbouring finds of one source, so that a burst of events costs few transactions."""
+    joined: Found | None = None
+    for message in messages:
+        if (
+            joined is not None
+            and isinstance(message, Found)
+            and (message.source, message.listing) == (joined.source, joined.listing)
+            and len(joined.sightings) < _MOST_SIGHTINGS
+        ):
+            joined = Found(joined.source, [*joined.sightings, *message.sightings], joined.listing)
+            continue
+        if joined is not None:
+            yield joined
+        joined = message if isinstance(message, Found) else None
+        if joined is None:
+            yield message
+    if joined is not None:
+        yield joined
 
 
 class Stopped(Exception):  # noqa: N818

@@ -10,7 +10,6 @@ from daemon.clock import utc_text
 from daemon.contracts import Intake, Source
 from daemon.domain import FINAL_STATES, FileStat, Sighting
 from daemon.errors import ClassifydError
-from daemon.loop import Tally
 from daemon.progress import Progress, progress_bar
 from daemon.requests import CLASSIFY_STALE
 from daemon.store.board import Board, Stale
@@ -18,6 +17,7 @@ from daemon.store.database import open_engine
 from daemon.store.inbox import Inbox
 from daemon.store.migrate import require_current
 from daemon.store.models import Models
+from daemon.tally import Tally
 
 _POLL_S = 0.3
 SCAN_TITLE = "scan"

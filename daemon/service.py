@@ -9,7 +9,7 @@ from typing import Any
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Source
-from daemon.loop import Loop, Tally
+from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
@@ -17,6 +17,7 @@ from daemon.signals import Signals
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
+from daemon.tally import Tally
 from daemon.watchers import DeliveryThread, SourceThreads
 
 _log = logging.getLogger("classifyd")

@@ -74,10 +74,11 @@ def _follow(source: Source, intake: Intake, stop: threading.Event) -> None:
             _log.exception("source %s failed", source.title)
             _tell(intake, f"failed ({type(error).__name__}: {error}); next try in {rest_s:g} s")
             stop.wait(rest_s)
+            _tell(intake, None)
             rest_s = min(_LONGEST_REST_S, rest_s * 2)
 
 
-def _tell(intake: Intake, alarm: str) -> None:
+def _tell(intake: Intake, alarm: str | None) -> None:
     try:
         intake.alarm(alarm)
     except Stopped:

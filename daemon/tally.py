@@ -1,0 +1,64 @@
+"""What this process has done: counts for `status` and progress, and its log lines."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daemon.domain import BatchResult, FileRef, Outcome, OutcomeKind
+
+_log = logging.getLogger("classifyd")
+_TROUBLE = frozenset({OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT})
+
+
+@dataclass
+class Tally:
+    """Counts of this process since it began."""
+
+    found: int = 0
+    outcomes: Counter[OutcomeKind] = field(default_factory=Counter)
+    last_error: str | None = None
+    _unreported: Counter[OutcomeKind] = field(default_factory=Counter)
+    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=4096))
+
+    @property
+    def finished(self) -> int:
+        """Files brought to an end."""
+        return sum(self.outcomes.values())
+
+    def add(self, result: BatchResult, counts: Counter[OutcomeKind], now: float) -> None:
+        """Count one batch, and log each trouble in it."""
+        self.outcomes += counts
+        self._unreported += counts
+        self._recent.append((now, sum(counts.values())))
+        files = {ref.file_id: ref for ref in result.batch.files}
+        for outcome in result.outcomes:
+            if outcome.kind in _TROUBLE:
+                self._trouble(files[outcome.file_id], outcome)
+        if result.failure is not None:
+            self.last_error = result.failure
+            _log.warning("a batch of %d failed: %s", len(files), result.failure)
+
+    def _trouble(self, ref: FileRef, outcome: Outcome) -> None:
+        self.last_error = f"{shown(ref.path)}: {outcome.reason}"
+        _log.warning("%s", self.last_error)
+
+    def report(self, count_waiting: Callable[[], int]) -> None:
+        """Log one line on what was done since the last report; nothing when nothing was."""
+        if self._unreported:
+            waiting = count_waiting()
+            parts = ", ".join(f"{n} {kind}" for kind, n in sorted(self._unreported.items()))
+            _log.info("%s%s", parts, f"; {waiting} waiting" if waiting else "")
+            self._unreported.clear()
+
+    def per_minute(self, now: float) -> float:
+        """Return files a minute over the last minute."""
+        return float(sum(count for at, count in self._recent if at > now - 60.0))
+
+
+def shown(path: bytes) -> str:
+    """Return a path for a log line: no byte of it can end the line or move a cursor."""
+    text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
