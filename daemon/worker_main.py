@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import logging
 import os
 import resource
 import signal
@@ -35,12 +34,12 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
         pipe.send(str(error))
         return
     _limit_memory(setup.limits)
+    _silence()
     pipe.send(READY)
     while (batch := _receive(pipe)) is not None:
         try:
             result = worker.process(batch)
         except Exception as error:
-            logging.getLogger("classifyd.worker").debug("batch failed", exc_info=True)
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
         pipe.send(result)
         if worker.is_stuck:
@@ -74,6 +73,14 @@ def _settle_process() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     hush_pillow()
+
+
+def _silence() -> None:
+    """Drop what native decoders print of damaged files: the reason goes with the outcome, and a
+    stranger's file must not be able to fill the log."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 def _build(setup: WorkerSetup) -> "Worker":
