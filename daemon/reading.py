@@ -75,7 +75,7 @@ def _failure(ref: FileRef, error: OSError) -> Outcome:
         reason = "vanished before it was read"
         return Outcome(ref.file_id, OutcomeKind.VANISHED, reason=reason)
     if error.errno == errno.ELOOP:
-        return Outcome(ref.file_id, OutcomeKind.NOT_IMAGE, reason="symbolic link")
+        return Outcome(ref.file_id, OutcomeKind.NOT_IMAGE, reason="symbolic link, not followed")
     if error.errno in (errno.ENXIO, errno.ENODEV):
         return Outcome(ref.file_id, OutcomeKind.NOT_IMAGE, reason="not a regular file")
     reason = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
