@@ -140,7 +140,7 @@ class Inbox:
                 .where(File.id > last, File.source == listing.source, File.is_current == text("1"))
                 .where(File.removed_at.is_(None), File.state != FileState.GONE)
                 .where(File.found_at < listing.began_at)
-                .order_by(File.next_try_at, File.id)
+                .order_by(File.id)
                 .limit(page)
             )
             with reading(self._engine) as connection:
