@@ -1,0 +1,149 @@
+"""From paths on disk to sightings: one path, or a whole tree in chunks.
+
+Paths are bytes throughout, so that names which are no valid UTF-8 keep their identity.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from daemon.domain import FileStat, Sighting
+from plugins.sources._rules import Rules
+
+CHUNK = 500
+"""Sightings handed over at once: few enough for a short transaction."""
+
+OTHER_KINDS = (
+    (stat.S_ISFIFO, "named pipe, not a file"),
+    (stat.S_ISSOCK, "socket, not a file"),
+    (stat.S_ISCHR, "device, not a file"),
+    (stat.S_ISBLK, "device, not a file"),
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A watched folder as configured: where, by which rules, how deep."""
+
+    root: bytes
+    rules: Rules
+    recursive: bool = True
+
+    def relative(self, path: bytes) -> bytes:
+        """Return the path as counted from the root."""
+        return path[len(self.root) :].lstrip(b"/")
+
+    def covers(self, path: bytes) -> bool:
+        """Tell whether a walk would come by this path."""
+        relative = self.relative(path)
+        return bool(relative) and (
+            self.rules.reaches(relative) if self.recursive else b"/" not in relative
+        )
+
+    def enters(self, folder: bytes) -> bool:
+        """Tell whether a walk that came by this folder looks into it."""
+        return self.recursive and self.rules.enters(self.relative(folder))
+
+    def is_folder(self, path: bytes) -> bool:
+        """Tell whether a real folder is there, no symbolic link to one."""
+        try:
+            return stat.S_ISDIR(os.lstat(path).st_mode)
+        except OSError:
+            return False
+
+    def sight(self, path: bytes, whole: bool = False) -> Sighting | None:
+        """Look at one path; None when no file is there (any more). Raises `OSError` if unsure."""
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if stat.S_ISDIR(status.st_mode) else self.judge(path, status, whole)
+
+    def judge(self, path: bytes, status: os.stat_result, whole: bool = False) -> Sighting:
+        """Make a sighting of anything but a folder, from its `lstat`; nothing is opened."""
+        if stat.S_ISLNK(status.st_mode):
+            return self._link(path, status)
+        reason = next((words for test, words in OTHER_KINDS if test(status.st_mode)), None)
+        reason = reason or self.rules.keeps_out(self.relative(path))
+        return Sighting(path, FileStat.of(status), whole and reason is None, reason)
+
+    def _link(self, path: bytes, status: os.stat_result) -> Sighting:
+        try:
+            target = os.stat(path)  # noqa: PTH116 (bytes)
+        except OSError:
+            return Sighting(path, FileStat.of(status), ignored="broken symbolic link")
+        if not _within(os.path.realpath(path), os.path.realpath(self.root)):
+            return Sighting(path, FileStat.of(status), ignored="symbolic link out of the folder")
+        if stat.S_ISDIR(target.st_mode):
+            return Sighting(path, FileStat.of(status), ignored="symbolic link to a folder")
+        return self.judge(path, target)
+
+
+class Walk:
+    """One pass over a folder of the tree, following no symbolic link.
+
+    `unread` lists what could not be read; `halted` is asked now and then whether to give up.
+    """
+
+    def __init__(
+        self, tree: Tree, folder: bytes, halted: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.unread: list[bytes] = []
+        self._tree = tree
+        self._folder = folder
+        self._halted = halted
+        self._finished = False
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything was seen."""
+        return self._finished and not self.unread
+
+    def chunks(self) -> Iterator[list[Sighting]]:
+        """Yield the sightings, up to `CHUNK` at once, while the walk goes on."""
+        chunk: list[Sighting] = []
+        for sighting in self._sightings():
+            chunk.append(sighting)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _sightings(self) -> Iterator[Sighting]:
+        folders = [self._folder]
+        while folders:
+            for path, status in self._entries(folders.pop()):
+                if self._halted():
+                    return
+                if not stat.S_ISDIR(status.st_mode):
+                    yield self._tree.judge(path, status)
+                elif self._tree.enters(path):
+                    folders.append(path)
+        self._finished = True
+
+    def _entries(self, folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield what the folder holds; what vanishes meanwhile is not there, and no error."""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if status := self._status(entry):
+                        yield entry.path, status
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError:
+            self.unread.append(folder)
+
+    def _status(self, entry: "os.DirEntry[bytes]") -> os.stat_result | None:
+        try:
+            with suppress(FileNotFoundError):
+                return entry.stat(follow_symlinks=False)
+        except OSError:
+            self.unread.append(entry.path)
+        return None
+
+
+def _within(path: bytes, folder: bytes) -> bool:
+    return path.startswith(folder.rstrip(b"/") + b"/")
