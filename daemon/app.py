@@ -71,10 +71,18 @@ def upgraded_engine(loaded: Loaded) -> "Engine":
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
     """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import digest, install_bundle, read_manifest
+    from daemon.artifacts import install_bundle
+
+    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+
+
+def register_installed(
+    models: "Models", bundle: Path, now: str, training_run_id: int | None = None
+) -> "Version":
+    """Register a bundle that lies in the state folder; raises `BundleError` if it is damaged."""
+    from daemon.artifacts import digest, read_manifest
     from daemon.store.models import NewVersion
 
-    bundle = install_bundle(source, settings.state_dir / "models")
     manifest = read_manifest(bundle)
     new = NewVersion(
         manifest.name,
@@ -84,6 +92,7 @@ def register_bundle(models: "Models", source: Path, settings: Settings, now: str
         manifest.head.name,
         manifest.classes,
         manifest.metrics,
+        training_run_id,
     )
     return models.register(new, now)
 

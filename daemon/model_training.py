@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from daemon.app import Wiring, decode_limits
-from daemon.artifacts import digest, write_bundle
+from daemon.app import Wiring, decode_limits, register_installed
+from daemon.artifacts import write_bundle
 from daemon.clock import utc_text
 from daemon.errors import TrainingError
 from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns
-from daemon.store.models import Models, NewVersion, Version
+from daemon.store.models import Models, Version
 from daemon.training import HeadTraining, Progress, Recipe, Side, Trained, collect, train
 from daemon.training import make_manifest as describe
 
@@ -85,17 +85,7 @@ def _register(
 ) -> Version:
     manifest = describe(recipe, trained, name, _now(wiring))
     bundle = write_bundle(trained.model, manifest, wiring.loaded.settings.state_dir / "models")
-    new = NewVersion(
-        name,
-        digest(bundle),
-        bundle,
-        recipe.backbone.name,
-        recipe.head.name,
-        trained.classes,
-        trained.metrics,
-        run_id,
-    )
-    return Models(engine).register(new, _now(wiring))
+    return register_installed(Models(engine), bundle, _now(wiring), run_id)
 
 
 def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:

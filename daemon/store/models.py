@@ -14,10 +14,9 @@ from daemon.store.schema import Deployment, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """A registered model version."""
+class NewVersion:
+    """What registering a bundle needs; `name` gets a number when it is taken."""
 
-    version_id: int
     name: str
     digest: str
     bundle: Path
@@ -25,6 +24,14 @@ class Version:
     head: str
     classes: tuple[str, ...]
     metrics: Mapping[str, Any]
+    training_run_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version(NewVersion):
+    """A registered model version."""
+
+    version_id: int
     created_at: str
 
 
@@ -38,20 +45,6 @@ class Deployed:
     deployed_at: str
     reason: str
     who: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewVersion:
-    """What registering a bundle needs; `name` gets a number when it is taken."""
-
-    name: str
-    digest: str
-    bundle: Path
-    backbone: str
-    head: str
-    classes: tuple[str, ...]
-    metrics: Mapping[str, Any]
-    training_run_id: int | None = None
 
 
 class Models:
@@ -150,15 +143,16 @@ def _one(connection: Connection, query: Select[Any]) -> Version | None:
 
 def _version(row: Any) -> Version:
     return Version(
-        row.id,
-        row.name,
-        row.digest,
-        Path(row.bundle),
-        row.backbone,
-        row.head,
-        tuple(row.classes),
-        row.metrics,
-        row.created_at,
+        name=row.name,
+        digest=row.digest,
+        bundle=Path(row.bundle),
+        backbone=row.backbone,
+        head=row.head,
+        classes=tuple(row.classes),
+        metrics=row.metrics,
+        training_run_id=row.training_run_id,
+        version_id=row.id,
+        created_at=row.created_at,
     )
 
 
