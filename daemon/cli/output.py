@@ -23,7 +23,7 @@ from daemon.errors import UsageError
 FORMATS = ("table", "json", "jsonl", "csv")
 _NARROW = 60
 _SAMPLE = 500
-_ROW_GROUP = 50_000
+_ROW_GROUP = 20_000
 # What spreadsheets would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

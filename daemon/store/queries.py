@@ -14,7 +14,9 @@ Row = dict[str, Any]
 
 WAITING = ("settling", "queued", "claimed", "retry")
 _COUNTED_EXACTLY = 200_000
-_WAITS = "state IN ('settling', 'queued', 'claimed', 'retry')"  # to the letter as in the index
+# To the letter as in the partial indexes, or SQLite does not use them.
+_WAITS = "state IN ('settling', 'queued', 'claimed', 'retry')"
+_GIVEN_UP = "state = 'quarantined'"
 
 
 def _rows(connection: Connection, statement: str, **values: Any) -> Iterator[Row]:
@@ -76,7 +78,7 @@ def failures(connection: Connection, limit: int = 0) -> Iterator[Row]:
     columns = "path, state, reason, attempts, next_try_at, state_at, source"
     yield from _rows(
         connection,
-        f"SELECT {columns} FROM file WHERE state = 'quarantined' AND is_current = 1 UNION ALL"
+        f"SELECT {columns} FROM file WHERE {_GIVEN_UP} AND is_current = 1 UNION ALL"
         f" SELECT {columns} FROM file WHERE {_WAITS} AND state = 'retry' AND is_current = 1"
         " ORDER BY state_at DESC LIMIT :limit",
         limit=limit or -1,
@@ -89,7 +91,7 @@ def last_failures(connection: Connection, most: int = 5) -> list[Row]:
         _rows(
             connection,
             "SELECT path, reason, state_at FROM file"
-            " WHERE state = 'quarantined' AND is_current = 1 ORDER BY id DESC LIMIT :most",
+            f" WHERE {_GIVEN_UP} AND is_current = 1 ORDER BY id DESC LIMIT :most",
             most=most,
         )
     )
@@ -104,7 +106,7 @@ def requeue(connection: Connection, now: str, path: bytes | None = None) -> int:
             f" state_at = :now WHERE {failed} AND is_current = 1 AND removed_at IS NULL{this}",
             {"now": now, "path": path},
         ).rowcount
-        for failed in ("state = 'quarantined'", f"{_WAITS} AND state = 'retry'")
+        for failed in (_GIVEN_UP, f"{_WAITS} AND state = 'retry'")
     )
 
 
@@ -201,7 +203,7 @@ def counts(connection: Connection) -> Counts:
     most = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM file").scalar_one()
     if most <= _COUNTED_EXACTLY:
         return Counts(_count(connection, "is_current = 1"), True)
-    states = _count(connection, _WAITS) | _count(connection, "state = 'quarantined'")
+    states = _count(connection, _WAITS) | _count(connection, _GIVEN_UP)
     return Counts({"done": most - sum(states.values()), **states}, False)
 
 
