@@ -49,7 +49,7 @@ def _record(connection: Connection, images: Sequence[LabelledImage], source: str
     )
     hashes = [labelled.facts.sha256 for labelled in images]
     query = select(Image.sha256, Image.id).where(Image.sha256.in_(hashes))
-    ids: dict[str, int] = dict(connection.execute(query).tuples().all())
+    ids = {row.sha256: row.id for row in connection.execute(query)}
     connection.execute(
         update(Image)
         .where(Image.id == bindparam("b_id"), Image.split.is_(None))

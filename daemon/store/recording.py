@@ -37,6 +37,10 @@ class _Row:
     source: str
     attempts: int
 
+    def about(self) -> dict[str, Any]:
+        """Return what every event tells of the file."""
+        return {"path": self.path, "source": self.source}
+
 
 class Recorder:
     """Writes what workers found."""
@@ -53,16 +57,21 @@ class Recorder:
         with writing(self._engine) as connection:
             rows = self._rows(connection, result)
             valid = [outcome for outcome in result.outcomes if outcome.file_id in rows]
-            _insert_images(connection, valid, now)
-            images = _image_ids(connection, valid)
-            _insert_predictions(connection, valid, images, version, now)
+            seen = _of_same_contents(result.outcomes, valid)
+            _insert_images(connection, seen, now)
+            images = _image_ids(connection, seen)
+            _insert_predictions(connection, seen, images, version, now)
             predictions = _predictions(connection, images.values(), version)
+            changes = []
             if result.batch.moves_state:
                 changes = [self._change(o, rows, images, predictions, now) for o in valid]
                 _update_files(connection, changes)
             else:
                 _point_files(connection, predictions, now)
-            events = _events(valid, rows, images, predictions, version)
+            events = [
+                *_classified(valid, rows, images, predictions, version),
+                *_failed(changes, rows),
+            ]
             publish(connection, events, self._sinks, now)
         return _summary(valid, rows)
 
@@ -130,23 +139,40 @@ class Recorder:
         return change
 
 
-def _events(
+def _of_same_contents(outcomes: Iterable[Outcome], valid: Iterable[Outcome]) -> list[Outcome]:
+    """Return the valid outcomes and those of other files with the same bytes: when the file that
+    was decoded has moved on, what was seen of its bytes is still true for its duplicates."""
+    hashes = {outcome.sha256 for outcome in valid if outcome.sha256}
+    return [outcome for outcome in outcomes if outcome.sha256 in hashes]
+
+
+_Events = list[tuple[str, dict[str, Any]]]
+
+
+def _classified(
     outcomes: Iterable[Outcome],
     rows: Mapping[int, _Row],
     images: Mapping[str, int],
     predictions: Mapping[int, Any],
     version: int,
-) -> list[tuple[str, dict[str, Any]]]:
-    events: list[tuple[str, dict[str, Any]]] = []
-    for outcome in outcomes:
-        row = rows[outcome.file_id]
-        about = {"path": row.path, "source": row.source}
-        if outcome.kind in (OutcomeKind.CLASSIFIED, OutcomeKind.KNOWN):
-            prediction = predictions[images[outcome.sha256 or ""]]
-            events.append(("classified", about | _told(prediction, outcome.sha256, version)))
-        elif outcome.kind is OutcomeKind.UNREADABLE:
-            events.append(("failed", about | {"reason": outcome.reason}))
-    return events
+) -> _Events:
+    return [
+        (
+            "classified",
+            rows[outcome.file_id].about()
+            | _told(predictions[images[outcome.sha256]], outcome.sha256, version),
+        )
+        for outcome in outcomes
+        if outcome.kind in (OutcomeKind.CLASSIFIED, OutcomeKind.KNOWN) and outcome.sha256
+    ]
+
+
+def _failed(changes: Iterable[Mapping[str, Any]], rows: Mapping[int, _Row]) -> _Events:
+    return [
+        ("failed", rows[change["b_id"]].about() | {"reason": change["reason"]})
+        for change in changes
+        if change["state"] == FileState.QUARANTINED
+    ]
 
 
 def _told(prediction: Any, sha256: str | None, version: int) -> dict[str, Any]:
@@ -170,7 +196,7 @@ def _insert_images(connection: Connection, outcomes: Iterable[Outcome], now: str
 def _image_ids(connection: Connection, outcomes: Iterable[Outcome]) -> dict[str, int]:
     hashes = {outcome.sha256 for outcome in outcomes if outcome.sha256}
     query = select(Image.sha256, Image.id).where(Image.sha256.in_(list(hashes)))
-    return dict(connection.execute(query).tuples().all())
+    return {row.sha256: row.id for row in connection.execute(query)}
 
 
 def _insert_predictions(
