@@ -67,8 +67,3 @@ def first_state(sighting: Sighting, whole: bool) -> tuple[FileState, str | None]
     if sighting.ignored is not None:
         return FileState.IGNORED, RULE + sighting.ignored
     return (FileState.QUEUED if whole else FileState.SETTLING), None
-
-
-def after_missing(state: FileState) -> FileState:
-    """Return the state of a row whose file was deleted or renamed away."""
-    return FileState.GONE if state in _WAITING else state

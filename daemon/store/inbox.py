@@ -276,12 +276,6 @@ class Inbox:
                 left.extend(connection.execute(query).scalars())
         return left
 
-    def counts(self) -> dict[str, int]:
-        """Return how many newest versions wait, by state; quick however many are done."""
-        with reading(self._engine) as connection:
-            query = select(File.state, func.count()).where(WAITING).group_by(File.state)
-            return dict(connection.execute(query).tuples().all())
-
 
 def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
     query = select(
