@@ -87,7 +87,7 @@ def register_installed(
     new = NewVersion(
         manifest.name,
         digest(bundle),
-        bundle,
+        bundle.name,
         manifest.backbone.name,
         manifest.head.name,
         manifest.classes,
@@ -95,6 +95,12 @@ def register_installed(
         training_run_id,
     )
     return models.register(new, now)
+
+
+def bundle_of(version: "Version", settings: Settings) -> Path:
+    """Return where a model version's bundle lies; the database keeps only its name, so that the
+    state folder can be moved."""
+    return settings.state_dir / "models" / version.bundle
 
 
 def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
@@ -133,7 +139,7 @@ def worker_setup(loaded: Loaded, version: "Version") -> "WorkerSetup":
 
     settings = loaded.settings
     return WorkerSetup(
-        bundle=version.bundle,
+        bundle=bundle_of(version, settings),
         runtime=settings.runtime.name,
         runtime_options=dict(settings.runtime.options),
         limits=decode_limits(settings),

@@ -142,6 +142,12 @@ class Intake(Protocol):
     def watching(self, how: str) -> None:
         """Tell how changes are noticed now (`inotify`, `polling`, …), for `status`."""
 
+    def remember(self, note: str) -> None:
+        """Keep a note of the source's own over restarts, in place of the last one."""
+
+    def recall(self) -> str | None:
+        """Return the note, None where there is none."""
+
 
 class Source(Protocol):
     """Finds images. `title` tells sources apart in the database and in `results --source`."""

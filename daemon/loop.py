@@ -136,6 +136,8 @@ class Loop:
             self._board.source(message.listing.source, listed_at=self._now())
 
     def _note(self, news: SourceNews) -> None:
+        if news.note is not None:
+            self._board.source(news.source, note=news.note)
         if news.watching is not None:
             _log.info("source %s: watching by %s", news.source, news.watching)
             self._board.source(news.source, watching=news.watching)

@@ -51,6 +51,7 @@ class SourceNews:
     alarm: str | None = None
     recovered: bool = False
     watching: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,18 @@ class SourceIntake:
     """The `Intake` that one source gets: turns its calls into messages."""
 
     def __init__(
-        self, title: str, mailbox: Mailbox, stop: threading.Event, now: Callable[[], str]
+        self,
+        title: str,
+        mailbox: Mailbox,
+        stop: threading.Event,
+        now: Callable[[], str],
+        note: str | None,
     ) -> None:
         self._title = title
         self._mailbox = mailbox
         self._stop = stop
         self._now = now
+        self._note = note
 
     def _put(self, message: Message) -> None:
         self._mailbox.put(message, self._stop)
@@ -163,6 +170,15 @@ class SourceIntake:
     def watching(self, how: str) -> None:
         """Pass on how the source notices changes."""
         self._put(SourceNews(self._title, watching=how))
+
+    def remember(self, note: str) -> None:
+        """Pass a note on, to be kept."""
+        self._note = note
+        self._put(SourceNews(self._title, note=note))
+
+    def recall(self) -> str | None:
+        """Return the note that was kept last."""
+        return self._note
 
 
 class ScanIntake(SourceIntake):

@@ -104,6 +104,12 @@ class _Hand:
     def watching(self, how: str) -> None:
         """A scan watches nothing."""
 
+    def remember(self, note: str) -> None:
+        """The daemon keeps the notes."""
+
+    def recall(self) -> str | None:
+        return None
+
 
 def scan_beside(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:
     """Hand the work to the running daemon and follow it; returns a summary."""

@@ -126,13 +126,16 @@ class Service:
     def _watch(self, sources: Sequence[Source]) -> None:
         self._titles = tuple(source.title for source in sources)
         self._parts.board.forget_sources(self._titles)
-        self._sources = SourceThreads(self._parts.mailbox, self._now)
+        self._sources = self._source_threads()
         self._sources.start(sources)
 
     def _scans(self, sources: Sequence[Source], whole: bool) -> None:
         self._titles = tuple(source.title for source in sources)
-        self._sources = SourceThreads(self._parts.mailbox, self._now)
+        self._sources = self._source_threads()
         self._sources.start_scans(sources, whole)
+
+    def _source_threads(self) -> SourceThreads:
+        return SourceThreads(self._parts.mailbox, self._now, self._parts.board.notes())
 
     def _reload(self, reload: Reload) -> None:
         fresh = reload()

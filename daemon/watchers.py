@@ -18,24 +18,29 @@ _SINK_PAUSE_S = 0.5
 class SourceThreads:
     """Runs sources until stopped; one that raises is restarted, later each time."""
 
-    def __init__(self, mailbox: Mailbox, now: Callable[[], str]) -> None:
+    def __init__(
+        self, mailbox: Mailbox, now: Callable[[], str], notes: Mapping[str, str | None]
+    ) -> None:
         self._mailbox = mailbox
         self._now = now
+        self._notes = notes
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, sources: Sequence[Source]) -> None:
         """Follow these sources."""
         for source in sources:
-            intake = SourceIntake(source.title, self._mailbox, self._stop, self._now)
-            self._spawn(_follow, source, intake, self._stop)
+            self._spawn(_follow, source, self._intake(SourceIntake, source), self._stop)
 
     def start_scans(self, sources: Sequence[Source], whole: bool) -> None:
         """Look once at these sources; `whole`: what they no longer list is missing."""
         kind = SourceIntake if whole else ScanIntake
         for source in sources:
-            intake = kind(source.title, self._mailbox, self._stop, self._now)
-            self._spawn(self._scan, source, intake)
+            self._spawn(self._scan, source, self._intake(kind, source))
+
+    def _intake(self, kind: type[SourceIntake], source: Source) -> Intake:
+        note = self._notes.get(source.title)
+        return kind(source.title, self._mailbox, self._stop, self._now, note)
 
     def _scan(self, source: Source, intake: Intake) -> None:
         error = None

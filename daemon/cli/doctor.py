@@ -175,7 +175,7 @@ def _database(loaded: "Loaded") -> Iterator[Finding]:
         yield fail("database", str(error), _REMEDY)
         return
     yield checks.check_daemon(_heartbeat(beat))
-    yield _check_model(model)
+    yield _check_model(model, loaded.settings.state_dir / "models")
 
 
 def _integrity(path: Path) -> list[str] | None:
@@ -202,7 +202,7 @@ def _heartbeat(beat: dict[str, Any] | None) -> Heartbeat | None:
     return Heartbeat(beat["pid"], beat["phase"], age.total_seconds(), is_alive)
 
 
-def _check_model(model: dict[str, Any] | None) -> Finding:
+def _check_model(model: dict[str, Any] | None, models: Path) -> Finding:
     from daemon.artifacts import read_manifest
 
     if model is None:
@@ -212,7 +212,7 @@ def _check_model(model: dict[str, Any] | None) -> Finding:
             "`classifyd run` registers the bundled one; or `classifyd models train FOLDER`",
         )
     try:
-        read_manifest(Path(model["bundle"]))
+        read_manifest(models / model["bundle"])
     except ClassifydError as error:
         back = "`classifyd models activate` another version, or `classifyd models rollback`"
         return fail("model", str(error), back)

@@ -91,7 +91,7 @@ def _story(registry: "Models", version: "Version") -> dict[str, Any]:
         "backbone": version.backbone,
         "head": version.head,
         "classes": list(version.classes),
-        "bundle": str(version.bundle),
+        "bundle": version.bundle,
         "digest": version.digest,
         "created_at": version.created_at,
         "metrics": dict(version.metrics),
@@ -157,12 +157,13 @@ _STAGES = {
 @config_option
 def activate(name: str, config: Path | None) -> None:
     """Make a model version the active one; a running daemon follows within seconds."""
+    from daemon.app import bundle_of
     from daemon.artifacts import read_manifest
     from daemon.store.models import Models
 
     engine, loaded = open_database(config)
     version = Models(engine).find(name)
-    read_manifest(version.bundle)
+    read_manifest(bundle_of(version, loaded.settings))
     _deploy(engine, loaded, version, "activated by hand")
 
 

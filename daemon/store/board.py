@@ -46,6 +46,12 @@ class Board:
                 statement.on_conflict_do_update(index_elements=["title"], set_=values)
             )
 
+    def notes(self) -> dict[str, str | None]:
+        """Return what each source asked to be kept for it."""
+        query = select(SourceState.title, SourceState.note)
+        with reading(self._engine) as connection:
+            return dict(connection.execute(query).tuples().all())
+
     def forget_sources(self, keep: tuple[str, ...]) -> None:
         """Drop the state of sources that are no longer configured, and all old alarms."""
         with writing(self._engine) as connection:

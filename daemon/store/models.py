@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, insert, select
@@ -15,11 +14,12 @@ from daemon.store.schema import Deployment, ModelVersion
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What registering a bundle needs; `name` gets a number when it is taken."""
+    """What registering a bundle needs; `name` gets a number when it is taken, `bundle` is the
+    name of its directory among the models of the state folder."""
 
     name: str
     digest: str
-    bundle: Path
+    bundle: str
     backbone: str
     head: str
     classes: tuple[str, ...]
@@ -61,7 +61,7 @@ class Models:
                 row = {
                     "name": _free_name(connection, new.name),
                     "digest": new.digest,
-                    "bundle": str(new.bundle),
+                    "bundle": new.bundle,
                     "backbone": new.backbone,
                     "head": new.head,
                     "classes": list(new.classes),
@@ -145,7 +145,7 @@ def _version(row: Any) -> Version:
     return Version(
         name=row.name,
         digest=row.digest,
-        bundle=Path(row.bundle),
+        bundle=row.bundle,
         backbone=row.backbone,
         head=row.head,
         classes=tuple(row.classes),

@@ -218,7 +218,8 @@ class Delivery(Base):
 
 
 class SourceState(Base):
-    """What each source last told of itself, for `status`; `alarm` is None when all is well."""
+    """What each source last told of itself, for `status`; `alarm` is None when all is well, and
+    `note` is the source's own, kept for it over restarts."""
 
     __tablename__ = "source_state"
 
@@ -227,6 +228,7 @@ class SourceState(Base):
     alarm: Mapped[str | None]
     alarm_at: Mapped[str | None]
     listed_at: Mapped[str | None]
+    note: Mapped[str | None]
 
 
 class Request(Base):

@@ -51,6 +51,7 @@ class RecordingIntake:
         self.alarms: list[str | None] = []
         self.ways: list[str] = []
         self.listings: list[bool] = []
+        self.note: str | None = None
         self._lock = threading.Lock()
 
     def found(self, sightings: Sequence[Sighting]) -> None:
@@ -75,6 +76,14 @@ class RecordingIntake:
     def alarm(self, message: str | None) -> None:
         """Keep an alarm, or None for its end."""
         self.alarms.append(message)
+
+    def remember(self, note: str) -> None:
+        """Keep the source's note."""
+        self.note = note
+
+    def recall(self) -> str | None:
+        """Return the note."""
+        return self.note
 
     def watching(self, how: str) -> None:
         """Keep how changes are noticed."""

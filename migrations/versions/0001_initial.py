@@ -90,6 +90,7 @@ def upgrade() -> None:
     sa.Column('alarm', sa.String(), nullable=True),
     sa.Column('alarm_at', sa.String(), nullable=True),
     sa.Column('listed_at', sa.String(), nullable=True),
+    sa.Column('note', sa.String(), nullable=True),
     sa.PrimaryKeyConstraint('title', name=op.f('pk_source_state'))
     )
     op.create_table('training_run',

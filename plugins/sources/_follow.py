@@ -61,7 +61,7 @@ class Follower:
         self._clock = clock
         self._hints = Hints()
         self._watch: InotifyWatch | None = None
-        self._armed: tuple[int, int] | None = None  # the root that is watched now
+        self._armed: str | None = None  # the root that is watched now
         self._way: str | None = None
         self._trouble: str | None = ""  # not asked yet, so that an old alarm is cleared
         self._unread: set[bytes] = set()
@@ -158,6 +158,8 @@ class Follower:
             return walk.complete and same
 
         self._intake.listed(walk.chunks(), complete)
+        if identity is not None and identity != self._intake.recall():
+            self._intake.remember(identity)
         self._warn_of_unread(set(walk.unread))
         ended = self._clock()
         self._rested = ended + max(1.0, REST * (ended - begun))

@@ -18,12 +18,13 @@ REMOTE = re.compile(
 class Root:
     """Tells a folder that is gone or unmounted from one that somebody emptied.
 
-    `identity` is device and inode number of the folder as last found in order.
+    `identity` is device and inode number of the folder as last found in order, `DEVICE:INODE`;
+    one that is known from an earlier run makes an unmounted folder plain from the start.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identity: str | None = None) -> None:
         self.path = path
-        self.identity: tuple[int, int] | None = None
+        self.identity = identity
 
     def __str__(self) -> str:
         return str(self.path)
@@ -45,7 +46,7 @@ class Root:
             return f"{self} is gone: what is there now is no folder"
         if not os.access(self.path, os.R_OK | os.X_OK):
             return f"{self} cannot be read: grant this user the rights r and x on it"
-        identity = (status.st_dev, status.st_ino)
+        identity = f"{status.st_dev}:{status.st_ino}"
         if self.identity not in (None, identity) and self._is_empty():
             return f"{self} is gone, an empty folder is in its place: mount it, or put images in"
         self.identity = identity

@@ -16,6 +16,7 @@ CHUNK = 500
 """Sightings handed over at once: few enough for a short transaction."""
 
 OTHER_KINDS = (
+    (stat.S_ISLNK, "symbolic link: what it leads to is seen where it lies, if that is watched"),
     (stat.S_ISFIFO, "named pipe, not a file"),
     (stat.S_ISSOCK, "socket, not a file"),
     (stat.S_ISCHR, "device, not a file"),
@@ -63,22 +64,9 @@ class Tree:
 
     def judge(self, path: bytes, status: os.stat_result, whole: bool = False) -> Sighting:
         """Make a sighting of anything but a folder, from its `lstat`; nothing is opened."""
-        if stat.S_ISLNK(status.st_mode):
-            return self._link(path, status)
         reason = next((words for test, words in OTHER_KINDS if test(status.st_mode)), None)
         reason = reason or self.rules.keeps_out(self.relative(path))
         return Sighting(path, FileStat.of(status), whole and reason is None, reason)
-
-    def _link(self, path: bytes, status: os.stat_result) -> Sighting:
-        try:
-            target = os.stat(path)  # noqa: PTH116 (bytes)
-        except OSError:
-            return Sighting(path, FileStat.of(status), ignored="broken symbolic link")
-        if not _within(os.path.realpath(path), os.path.realpath(self.root)):
-            return Sighting(path, FileStat.of(status), ignored="symbolic link out of the folder")
-        if stat.S_ISDIR(target.st_mode):
-            return Sighting(path, FileStat.of(status), ignored="symbolic link to a folder")
-        return self.judge(path, target)
 
 
 class Walk:
@@ -143,7 +131,3 @@ class Walk:
         except OSError:
             self.unread.append(entry.path)
         return None
-
-
-def _within(path: bytes, folder: bytes) -> bool:
-    return path.startswith(folder.rstrip(b"/") + b"/")

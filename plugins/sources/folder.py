@@ -89,19 +89,20 @@ class FolderSource:
         from plugins.sources._follow import Follower, Pace
 
         pace = Pace(self._options.watch, self._options.rescan, self._options.poll_every)
-        Follower(self._tree, self._root(), pace, intake, stop, self._clock).run()
+        root = self._root(intake.recall())
+        Follower(self._tree, root, pace, intake, stop, self._clock).run()
 
     def scan(self, intake: Intake) -> None:
         """Report everything that is there now; raises the alarm where the folder is gone."""
-        root = self._root()
+        root = self._root(intake.recall())
         trouble = root.trouble()
         intake.alarm(trouble)
         if trouble is None:
             walk = Walk(self._tree, self._tree.root)
             intake.listed(walk.chunks(), lambda: walk.complete and root.trouble() is None)
 
-    def _root(self) -> Root:
-        root = Root(self._options.path)
+    def _root(self, identity: str | None) -> Root:
+        root = Root(self._options.path, identity)
         if self._options.create:
             root.create()
         return root
