@@ -226,6 +226,13 @@ def test_following_prints_at_once_and_ends_well_on_ctrl_c(three, tmp_path):
         process.communicate()
 
 
+def test_following_as_a_table_and_as_csv(classifyd, three):
+    following = ("results", "--follow", "--since", "2026-05-01", "--limit", "3")
+    lines = classifyd(*following).out.splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["cat", "dog", "bird"]
+    assert len(classifyd(*following, "--format", "csv").out.splitlines()) == 4
+
+
 def test_a_reader_that_has_seen_enough_is_no_failure(filled, tmp_path):
     for number in range(2000):
         filled.seen(f"/{number:0200d}.jpg", image_id=1 if number else None, model=str(number))
