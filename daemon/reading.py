@@ -32,11 +32,12 @@ def read_file(ref: FileRef, limits: DecodeLimits) -> tuple[bytes, FileStat] | Ou
         handle = os.open(ref.path, _FLAGS)
     except OSError as error:
         return _failure(ref, error)
-    with open(handle, "rb", buffering=0, closefd=True) as file:  # noqa: PTH123
-        try:
-            return _read_open(ref, limits, file.fileno())
-        except OSError as error:
-            return _failure(ref, error)
+    try:
+        return _read_open(ref, limits, handle)
+    except OSError as error:
+        return _failure(ref, error)
+    finally:
+        os.close(handle)
 
 
 def _read_open(ref: FileRef, limits: DecodeLimits, handle: int) -> tuple[bytes, FileStat] | Outcome:

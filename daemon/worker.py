@@ -2,7 +2,7 @@
 pixels never cross a process boundary, and a crash, a hang or a memory bomb costs one worker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -54,9 +54,10 @@ class Worker:
 
         slots = {self._pool.submit(prepare, slot): slot for slot in range(len(batch.files))}
         self._wait(slots, started)
-        found = {slot: future.result() for future, slot in slots.items() if future.done()}
+        done = {future: slot for future, slot in slots.items() if future.done()}
+        found = {slot: future.result() for future, slot in done.items() if not future.cancelled()}
         found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
-        outcomes = _share_failures(self._score(found, pixels))
+        outcomes = tuple(_agreed(self._score(found, pixels), batch))
         return BatchResult(batch, outcomes, seconds=time.perf_counter() - began)
 
     def _wait(self, slots: dict[Future[Outcome], int], started: dict[int, float]) -> None:
@@ -111,16 +112,23 @@ class Worker:
         return tuple(found[slot] for slot in sorted(found))
 
 
-def _share_failures(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
-    """The same bytes twice in one batch: what failed for the first failed for the others."""
-    failed = {
-        outcome.sha256: outcome
-        for outcome in outcomes
-        if outcome.sha256 and outcome.kind in (OutcomeKind.UNREADABLE, OutcomeKind.NOT_IMAGE)
+def _agreed(outcomes: tuple[Outcome, ...], batch: Batch) -> Iterator[Outcome]:
+    """The same bytes twice in one batch: what became of the first becomes of the others too.
+
+    Where the first hangs in its decoder, the others have no outcome and go again.
+    """
+    first = {
+        outcome.sha256: outcome for outcome in outcomes if outcome.kind is not OutcomeKind.KNOWN
     }
-    return tuple(
-        replace(outcome, kind=failed[outcome.sha256].kind, reason=failed[outcome.sha256].reason)
-        if outcome.kind is OutcomeKind.KNOWN and outcome.sha256 in failed
-        else outcome
-        for outcome in outcomes
-    )
+    known = {ref.file_id: ref.known for ref in batch.files}
+    for outcome in outcomes:
+        if outcome.kind is not OutcomeKind.KNOWN or outcome.sha256 in known[outcome.file_id]:
+            yield outcome
+        elif outcome.sha256 in first:
+            yield _as(first[outcome.sha256], outcome)
+
+
+def _as(first: Outcome, duplicate: Outcome) -> Outcome:
+    if first.kind is OutcomeKind.CLASSIFIED:
+        return duplicate
+    return replace(duplicate, kind=first.kind, reason=first.reason)
