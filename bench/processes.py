@@ -1,0 +1,61 @@
+"""What Linux tells of a process and those it started: memory, processor time, open things."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What some processes hold.
+
+    `memory_mb` is their proportional set size: resident memory, of which pages that several
+    processes share count in equal parts.
+    """
+
+    memory_mb: float
+    threads: int
+    descriptors: int
+
+
+def children(pid: int) -> list[int]:
+    """Return all processes below `pid`."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    direct = [int(child) for text in lists for child in text.read_text().split()]
+    return direct + [below for child in direct for below in children(child)]
+
+
+def usage(pids: Iterable[int]) -> Usage:
+    """Return what these processes hold together."""
+    each = [_usage(Path(f"/proc/{pid}")) for pid in pids]
+    return Usage(
+        sum(one.memory_mb for one in each),
+        sum(one.threads for one in each),
+        sum(one.descriptors for one in each),
+    )
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time that these processes have taken so far."""
+    return sum(map(_ticks, pids)) / _TICKS
+
+
+def _usage(process: Path) -> Usage:
+    return Usage(
+        memory_mb=_kilobytes((process / "smaps_rollup").read_text(), "Pss:") / 1000,
+        threads=len(list((process / "task").iterdir())),
+        descriptors=len(list((process / "fd").iterdir())),
+    )
+
+
+def _kilobytes(text: str, name: str) -> float:
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1.024
+
+
+def _ticks(pid: int) -> int:
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[11]) + int(after_name[12])
