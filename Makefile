@@ -47,6 +47,7 @@ bench: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/reference_pages.py
 
 wheel: $(VENV)/dev
 	$(BIN)/python -m build --wheel --outdir dist .

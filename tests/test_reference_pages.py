@@ -11,4 +11,4 @@ def test_the_pages_are_current():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     stale = [str(p) for p, text in module.pages().items() if p.read_text("utf-8") != text]
-    assert not stale, "run `python docs/reference_pages.py`"
+    assert not stale, "run `make docs`"

@@ -1,4 +1,8 @@
-"""The command line: one small module a command, each imported only when it is called."""
+"""The command line: one small module a command, each imported only when it is called.
+
+Nothing is taken from `daemon/__init__.py`: PyPI's python-daemon overwrites that file, and
+`classifyd doctor` must still run to say so.
+"""
 
 import importlib
 import os
@@ -7,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from daemon import __version__
 from daemon.errors import ClassifydError
 
 _COMMANDS = {
@@ -57,7 +60,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="classifyd")
+@click.version_option(package_name="classifyd", prog_name="classifyd")
 def cli() -> None:
     """Classify the images dropped into watched folders; query what was seen.
 

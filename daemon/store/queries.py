@@ -16,7 +16,7 @@ WAITING = ("settling", "queued", "claimed", "retry")
 _COUNTED_EXACTLY = 200_000
 # To the letter as in the partial indexes, or SQLite does not use them.
 _WAITS = "state IN ('settling', 'queued', 'claimed', 'retry')"
-_GIVEN_UP = "state = 'quarantined'"
+_GIVEN_UP = "state IN ('retry', 'quarantined') AND state = 'quarantined'"
 
 
 def _rows(connection: Connection, statement: str, **values: Any) -> Iterator[Row]:

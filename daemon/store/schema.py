@@ -76,7 +76,6 @@ class Prediction(Base):
     __tablename__ = "prediction"
     __table_args__ = (
         UniqueConstraint("image_id", "model_version_id"),
-        Index("ix_prediction_label", "label"),
         Index("ix_prediction_confidence", "confidence"),
         Index("ix_prediction_unknown", "is_unknown", sqlite_where=text("is_unknown = 1")),
         Index("ix_prediction_model_version_id", "model_version_id"),
@@ -118,7 +117,12 @@ class File(Base):
         Index("ix_file_label_classified", "label", "classified_at"),
         Index("ix_file_image_id", "image_id"),
         Index("ix_file_prediction_id", "prediction_id"),
-        Index("ix_file_failed", "state", sqlite_where=text("state = 'quarantined'")),
+        Index(
+            "ix_file_failed",
+            "state",
+            "state_at",
+            sqlite_where=text("state IN ('retry', 'quarantined')"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

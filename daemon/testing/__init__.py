@@ -1,7 +1,8 @@
 """Stubs and helpers for tests of the engine and of plugins, in the box or outside.
 
-Named under `plugins:` this package is a plugin too: its runtime `brightness` needs neither Keras
-nor TensorFlow, so that a real daemon is ready in a second and every answer is known beforehand.
+`daemon.testing.stubs`, named under `plugins:`, is a plugin: its runtime `brightness` needs
+neither Keras nor TensorFlow, so that a real daemon is ready in a second and every answer is known
+beforehand.
 """
 
 from daemon.testing.process import DEADLINE_S, DaemonProcess, running_daemon, until
@@ -12,7 +13,6 @@ from daemon.testing.stubs import (
     ManualClock,
     RecordingIntake,
     StubExecutor,
-    register_runtimes,
     stub_bundle,
     tiny_bundle,
 )
@@ -26,7 +26,6 @@ __all__ = [
     "ManualClock",
     "RecordingIntake",
     "StubExecutor",
-    "register_runtimes",
     "running_daemon",
     "stub_bundle",
     "tiny_bundle",

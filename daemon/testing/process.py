@@ -55,7 +55,7 @@ class DaemonProcess:
             "database": self.database.name,
             "state_dir": "state",
             "sources": [{"name": "folder", "path": "inbox"}],
-            "plugins": ["daemon.testing"],
+            "plugins": ["daemon.testing.stubs"],
             "runtime": "brightness",
         }
         # JSON is YAML.

@@ -12,7 +12,7 @@ depends_on = None
 VIEWS = {
     "latest_prediction": """
         CREATE VIEW latest_prediction AS
-        SELECT file.path, prediction.label, prediction.confidence, prediction.is_unknown,
+        SELECT file.path, file.label, prediction.confidence, prediction.is_unknown,
                model_version.name AS model_version, image.taken_at, file.classified_at
         FROM file
         JOIN prediction ON prediction.id = file.prediction_id
@@ -175,7 +175,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('prediction', schema=None) as batch_op:
         batch_op.create_index('ix_prediction_confidence', ['confidence'], unique=False)
-        batch_op.create_index('ix_prediction_label', ['label'], unique=False)
         batch_op.create_index('ix_prediction_model_version_id', ['model_version_id'], unique=False)
         batch_op.create_index('ix_prediction_unknown', ['is_unknown'], unique=False, sqlite_where=sa.text('is_unknown = 1'))
 
@@ -208,7 +207,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('file', schema=None) as batch_op:
         batch_op.create_index('ix_file_classified_at', ['classified_at'], unique=False)
-        batch_op.create_index('ix_file_failed', ['state'], unique=False, sqlite_where=sa.text("state = 'quarantined'"))
+        batch_op.create_index('ix_file_failed', ['state', 'state_at'], unique=False, sqlite_where=sa.text("state IN ('retry', 'quarantined')"))
         batch_op.create_index('ix_file_image_id', ['image_id'], unique=False)
         batch_op.create_index('ix_file_label_classified', ['label', 'classified_at'], unique=False)
         batch_op.create_index('ix_file_path', ['path'], unique=False)
@@ -232,14 +231,13 @@ def downgrade() -> None:
         batch_op.drop_index('ix_file_path')
         batch_op.drop_index('ix_file_label_classified')
         batch_op.drop_index('ix_file_image_id')
-        batch_op.drop_index('ix_file_failed', sqlite_where=sa.text("state = 'quarantined'"))
+        batch_op.drop_index('ix_file_failed', sqlite_where=sa.text("state IN ('retry', 'quarantined')"))
         batch_op.drop_index('ix_file_classified_at')
 
     op.drop_table('file')
     with op.batch_alter_table('prediction', schema=None) as batch_op:
         batch_op.drop_index('ix_prediction_unknown', sqlite_where=sa.text('is_unknown = 1'))
         batch_op.drop_index('ix_prediction_model_version_id')
-        batch_op.drop_index('ix_prediction_label')
         batch_op.drop_index('ix_prediction_confidence')
 
     op.drop_table('prediction')
