@@ -2,23 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from daemon.domain import BatchResult, FileStat, FileState, Outcome, OutcomeKind
+from daemon.store.changes import Again, Change, change_of
 from daemon.store.database import writing
 from daemon.store.labels import image_row
 from daemon.store.outbox import publish
 from daemon.store.schema import File, Image, Prediction
-
-
-class Again(Protocol):
-    """Decides whether a file that failed for a reason that may pass is tried again."""
-
-    def next_try_at(self, attempts: int) -> str | None:
-        """Return when, after so many attempts; None: it has had its tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +90,11 @@ class Recorder:
         images: Mapping[str, int],
         predictions: Mapping[int, Any],
         now: str,
-    ) -> dict[str, Any]:
-        """Return the new values of one file's row."""
-        change: dict[str, Any] = {
-            "b_id": outcome.file_id,
-            "state_at": now,
-            "reason": outcome.reason,
-            "claimed_by": None,
-            "lease_until": None,
-            "next_try_at": None,
-            "image_id": images.get(outcome.sha256 or ""),
-            "attempts": rows[outcome.file_id].attempts,
-        }
-        match outcome.kind:
-            case OutcomeKind.CLASSIFIED | OutcomeKind.KNOWN:
-                prediction = predictions[change["image_id"]]
-                change |= {
-                    "state": FileState.DONE,
-                    "prediction_id": prediction.id,
-                    "label": prediction.label,
-                    "classified_at": now,
-                }
-            case OutcomeKind.UNREADABLE:
-                change |= {"state": FileState.QUARANTINED, "attempts": change["attempts"] + 1}
-            case OutcomeKind.NOT_IMAGE:
-                change["state"] = FileState.IGNORED
-            case OutcomeKind.VANISHED:
-                change["state"] = FileState.GONE
-            case OutcomeKind.CHANGED:
-                change["state"] = FileState.SETTLING
-                if outcome.stat is not None:
-                    change |= {
-                        "size": outcome.stat.size,
-                        "mtime_ns": outcome.stat.mtime_ns,
-                        "inode": outcome.stat.inode,
-                    }
-            case OutcomeKind.TRANSIENT:
-                change["attempts"] += 1
-                change["next_try_at"] = self._again.next_try_at(change["attempts"])
-                tried_out = change["next_try_at"] is None
-                change["state"] = FileState.QUARANTINED if tried_out else FileState.RETRY
-        return change
+    ) -> Change:
+        image_id = images.get(outcome.sha256 or "")
+        prediction = None if image_id is None else predictions.get(image_id)
+        attempts = rows[outcome.file_id].attempts
+        return change_of(outcome, attempts, image_id, prediction, self._again, now)
 
 
 def _of_same_contents(outcomes: Iterable[Outcome], valid: Iterable[Outcome]) -> list[Outcome]:
