@@ -25,7 +25,8 @@ EXIT_STUCK = 70
 
 
 def main(pipe: Connection, setup: WorkerSetup) -> None:
-    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result."""
+    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result and
+    whether this was the last: a thread that hangs inside a decoder cannot be joined."""
     _end_with_parent()
     _settle_process()
     try:
@@ -41,9 +42,9 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
             result = worker.process(batch)
         except Exception as error:
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
-        pipe.send(result)
+        pipe.send((result, worker.is_stuck))
         if worker.is_stuck:
-            os._exit(EXIT_STUCK)  # a thread that hangs inside a decoder cannot be joined
+            os._exit(EXIT_STUCK)
 
 
 def _receive(pipe: Connection) -> Batch | None:

@@ -5,7 +5,13 @@ neither Keras nor TensorFlow, so that a real daemon is ready in a second and eve
 beforehand.
 """
 
-from daemon.testing.process import DEADLINE_S, DaemonProcess, running_daemon, until
+from daemon.testing.process import (
+    DEADLINE_S,
+    DaemonProcess,
+    running_daemon,
+    until,
+    workers_of,
+)
 from daemon.testing.stubs import (
     CLASSES,
     BrightnessOptions,
@@ -30,4 +36,5 @@ __all__ = [
     "stub_bundle",
     "tiny_bundle",
     "until",
+    "workers_of",
 ]

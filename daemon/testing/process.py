@@ -32,6 +32,20 @@ def until(condition: Callable[[], T], deadline_s: float = DEADLINE_S, what: str 
     return found
 
 
+def workers_of(pid: int) -> list[int]:
+    """Return the process numbers of a process' living workers (Linux only)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            _, _, fields = (folder / "stat").read_text("utf-8", "replace").rpartition(")")
+            command = (folder / "cmdline").read_bytes()  # empty for the dead not yet reaped
+        except OSError:
+            continue
+        if int(fields.split()[1]) == pid and b"spawn_main" in command:
+            found.append(int(folder.name))
+    return found
+
+
 class DaemonProcess:
     """A real `classifyd run` on a configuration of its own under `folder`, with `inbox/`.
 
@@ -117,16 +131,7 @@ class DaemonProcess:
     def workers(self) -> list[int]:
         """Return the process numbers of the daemon's workers."""
         assert self.process is not None
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                parent = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-                command = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(parent[1]) == self.process.pid and b"spawn_main" in command:
-                found.append(int(folder.name))
-        return found
+        return workers_of(self.process.pid)
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database; no rows while there is none."""

@@ -37,15 +37,20 @@ class _Process:
         self._process: SpawnProcess = context.Process(
             target=main, args=(theirs, setup), name="classifyd-worker", daemon=True
         )
-        self._process.start()
+        try:
+            self._process.start()
+        except OSError as error:
+            raise RuntimeLoadError(f"no worker process can be started: {error}") from error
         theirs.close()
 
     def await_ready(self) -> None:
         """Wait until the worker is warm; raises `RuntimeLoadError` with its own words."""
         answer = self._answer(_START_S)
+        if answer is None:
+            raise RuntimeLoadError(f"a worker did not start: it {self._end(_START_S)}")
         if answer != READY:
             self.kill()
-            raise RuntimeLoadError(str(answer or f"a worker did not start: {self._how_it_ended()}"))
+            raise RuntimeLoadError(str(answer))
 
     def run(self, batch: Batch, deadline_s: float) -> BatchResult:
         """Have a batch processed; a death or a silence past the deadline is a failure."""
@@ -54,12 +59,12 @@ class _Process:
             answer = self._answer(deadline_s)
         except OSError:
             answer = None
-        if isinstance(answer, BatchResult):
-            return answer
-        hung = self._process.is_alive()
-        self.kill()
-        what = f"gave no answer in {deadline_s:g} s" if hung else self._how_it_ended()
-        return BatchResult(batch, failure=f"the worker {what}")
+        match answer:
+            case (BatchResult() as result, bool(is_last)):
+                if is_last:
+                    self.kill()
+                return result
+        return BatchResult(batch, failure=f"the worker {self._end(deadline_s)}")
 
     def _answer(self, timeout_s: float) -> object:
         ready: list[object] = list(wait([self._pipe, self._process.sentinel], timeout_s))
@@ -83,10 +88,15 @@ class _Process:
         self._process.kill()
         self._process.join()
 
-    def _how_it_ended(self) -> str:
-        self._process.join(5.0)
-        code = self._process.exitcode
-        return f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+    def _end(self, waited_s: float) -> str:
+        """End a worker that gave no answer, and say what was the matter with it."""
+        self._process.join(1.0)  # a dying process closes its pipe a little before it is dead
+        hung = self._process.is_alive()
+        self.kill()
+        code = self._process.exitcode or 0
+        if hung:
+            return f"gave no answer in {waited_s:g} s"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
 class LocalExecutor:
@@ -97,19 +107,18 @@ class LocalExecutor:
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._processes: set[_Process] = set()
-        self._ending = threading.Event()
+        self._changing = threading.Lock()
+        self._has_ended = False
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start all workers at once and return when the last is warm."""
-        processes = [_Process(setup) for _ in range(self.workers)]
         try:
+            processes = [self._add(setup) for _ in range(self.workers)]
             for process in processes:
                 process.await_ready()
         except RuntimeLoadError:
-            for process in processes:
-                process.kill()
+            self.stop(0.0)
             raise
-        self._processes.update(processes)
         for process in processes:
             thread = threading.Thread(
                 target=self._mind, args=(process, setup, deliver), name="worker", daemon=True
@@ -122,15 +131,17 @@ class LocalExecutor:
         self._batches.put(batch)
 
     def stop(self, deadline_s: float) -> None:
-        """Finish what is queued within the deadline, then end the workers."""
+        """Finish what is queued within the deadline, then end the workers; may be called again,
+        with a nearer deadline."""
         end = time.monotonic() + deadline_s
         for _ in self._threads:
             self._batches.put(None)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
-        self._ending.set()
-        for process in tuple(self._processes):
-            process.kill()
+        with self._changing:
+            self._has_ended = True
+            for process in self._processes:
+                process.kill()
 
     def _mind(
         self, process: _Process, setup: WorkerSetup, deliver: Callable[[BatchResult], None]
@@ -141,21 +152,29 @@ class LocalExecutor:
                     process = self._replace(process, setup)
                 result = self._run(process, batch, setup)
             except RuntimeLoadError as error:
-                result = BatchResult(batch, failure=str(error), fatal=True)
+                result = BatchResult(batch, failure=str(error), fatal=not self._has_ended)
             deliver(result)
         process.close()
-        self._processes.discard(process)
 
     def _run(self, process: _Process, batch: Batch, setup: WorkerSetup) -> BatchResult:
         rounds = -(-len(batch.files) // setup.limits.threads)
         return process.run(batch, setup.limits.timeout_s * (rounds + 1) + _INFERENCE_S)
 
     def _replace(self, dead: _Process, setup: WorkerSetup) -> _Process:
-        self._processes.discard(dead)
-        process = _Process(setup)
-        self._processes.add(process)
+        process = self._add(setup)
+        with self._changing:
+            self._processes.discard(dead)
         process.await_ready()
         return process
+
+    def _add(self, setup: WorkerSetup) -> _Process:
+        """Start a process, but none that would outlive `stop`."""
+        with self._changing:
+            if self._has_ended:
+                raise RuntimeLoadError("the workers were stopped")
+            process = _Process(setup)
+            self._processes.add(process)
+            return process
 
 
 @hookimpl

@@ -1,0 +1,228 @@
+"""The `local` executor with real worker processes: deaths, hangs, and their end with the daemon."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from drawing import draw
+
+from daemon.contracts import DecodeLimits, WorkerSetup
+from daemon.domain import Batch, BatchResult, FileRef, FileStat
+from daemon.errors import RuntimeLoadError
+from daemon.testing import CLASSES, stub_bundle, until, workers_of
+from plugins.executors import local
+from plugins.executors.local import LocalExecutor, LocalOptions
+
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def setup(tmp_path):
+    def setup(**changes) -> WorkerSetup:
+        limits = DecodeLimits(10**6, 10**6, 500, 20.0, 1, frozenset({"png"}))
+        values = {
+            "bundle": tmp_path / "bundles" / "stub",
+            "runtime": "brightness",
+            "runtime_options": {},
+            "limits": limits,
+            "max_batch": 8,
+            "base": tmp_path,
+            "plugins": ("daemon.testing.stubs",),
+        }
+        return WorkerSetup(**values | changes)
+
+    stub_bundle(tmp_path / "bundles")
+    return setup
+
+
+@contextmanager
+def executor(setup: WorkerSetup, workers: int = 1):
+    """A started executor and the queue in which its results arrive."""
+    results: queue.Queue[BatchResult] = queue.Queue()
+    running = LocalExecutor(LocalOptions(workers=workers))
+    running.start(setup, results.put)
+    try:
+        yield running, results
+    finally:
+        running.stop(0.0)
+
+
+def batch(number: int, *paths: Path) -> Batch:
+    refs = [
+        FileRef(10 * number + slot, os.fsencode(path), FileStat.of(path.stat()))
+        for slot, path in enumerate(paths)
+    ]
+    return Batch(number, 1, tuple(refs))
+
+
+def pids() -> list[int]:
+    return workers_of(os.getpid())
+
+
+def exists(pid: int) -> bool:
+    """Whether a process lives; one not yet reaped does not."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def labels(result: BatchResult) -> list[str]:
+    return [outcome.verdict.label for outcome in result.outcomes if outcome.verdict]
+
+
+def test_batches_are_answered_each_once_by_warm_workers(setup, tmp_path):
+    paths = [draw(tmp_path / f"{band}.png", band) for band in range(10)]
+    with executor(setup(), workers=2) as (running, results):
+        assert len(pids()) == 2
+        for number, path in enumerate(paths):
+            running.submit(batch(number, path))
+        answers = [results.get(timeout=WAIT_S) for _ in paths]
+        assert results.empty()
+    by_batch = {answer.batch.batch_id: answer for answer in answers}
+    assert [labels(by_batch[number]) for number in range(10)] == [[name] for name in CLASSES]
+    assert pids() == []
+
+
+def test_a_killed_worker_fails_its_batch_and_the_next_one_is_answered(setup, tmp_path):
+    path = draw(tmp_path / "a.png", 3)
+    with executor(setup(runtime_options={"batch_s": 20})) as (running, results):
+        (pid,) = pids()
+        running.submit(batch(1, path))
+        os.kill(pid, signal.SIGKILL)
+        failed = results.get(timeout=WAIT_S)
+        assert failed.failure == "the worker was killed by signal 9"
+        assert failed.batch.batch_id == 1 and not failed.fatal and failed.outcomes == ()
+    with executor(setup()) as (running, results):
+        os.kill(*pids(), signal.SIGKILL)
+        running.submit(batch(2, path))
+        running.submit(batch(3, path))
+        answers = [results.get(timeout=WAIT_S) for _ in range(2)]
+        assert labels(answers[1]) == ["band-3"]
+
+
+def test_a_worker_that_died_while_idle_is_replaced_before_the_next_batch(setup, tmp_path):
+    with executor(setup()) as (running, results):
+        (pid,) = pids()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not exists(pid))
+        running.submit(batch(1, draw(tmp_path / "a.png", 7)))
+        assert labels(results.get(timeout=WAIT_S)) == ["band-7"]
+
+
+def test_a_silent_worker_is_killed_and_replaced(setup, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_INFERENCE_S", 0.0)
+    limits = DecodeLimits(10**6, 10**6, 500, 0.3, 1, frozenset({"png"}))
+    path = draw(tmp_path / "a.png", 1)
+    with executor(setup(limits=limits)) as (running, results):
+        (pid,) = pids()
+        os.kill(pid, signal.SIGSTOP)
+        running.submit(batch(1, path))
+        assert results.get(timeout=WAIT_S).failure == "the worker gave no answer in 0.6 s"
+        assert not exists(pid)
+        running.submit(batch(2, path))
+        assert labels(results.get(timeout=WAIT_S)) == ["band-1"]
+
+
+def test_stop_finishes_what_is_queued(setup, tmp_path):
+    path = draw(tmp_path / "a.png", 1)
+    with executor(setup(runtime_options={"batch_s": 0.3})) as (running, results):
+        for number in range(3):
+            running.submit(batch(number, path))
+        running.stop(WAIT_S)
+        assert [results.get_nowait().failure for _ in range(3)] == [None, None, None]
+        assert pids() == []
+
+
+def test_stop_ends_in_time_whatever_the_workers_do_and_starts_none_anew(setup, tmp_path):
+    path = draw(tmp_path / "a.png", 1)
+    with executor(setup(runtime_options={"batch_s": 60})) as (running, results):
+        for number in range(3):
+            running.submit(batch(number, path))
+        running.stop(0.3)
+        answers = [results.get(timeout=WAIT_S) for _ in range(3)]
+        assert all(answer.failure and not answer.fatal for answer in answers)
+        assert pids() == []
+
+
+def test_a_damaged_bundle_is_refused_in_its_own_words(setup, tmp_path):
+    (tmp_path / "bundles" / "stub" / "model.keras").write_bytes(b"other bytes")
+    with pytest.raises(RuntimeLoadError, match=r"model\.keras was altered"), executor(setup()):
+        pass
+    assert pids() == []
+
+
+def test_an_unknown_runtime_is_refused_in_its_own_words(setup):
+    with (
+        pytest.raises(RuntimeLoadError, match="no-such-runtime"),
+        executor(setup(runtime="no-such-runtime"), workers=2),
+    ):
+        pass
+    assert pids() == []
+
+
+BROKEN_LATER = """
+from daemon.contracts import Factory
+from daemon.hookspecs import hookimpl
+from pathlib import Path
+
+class Once:
+    name = "once"
+    def __init__(self, options): pass
+    def load(self, bundle, max_batch):
+        (bundle / "loaded").touch(exist_ok=False)
+        return None
+
+@hookimpl
+def register_runtimes():
+    yield Factory("once", Once)
+"""
+
+
+def test_when_no_worker_can_be_had_any_more_the_daemon_is_told(setup, tmp_path, capfd):
+    plugin = tmp_path / "once.py"
+    plugin.write_text(BROKEN_LATER)
+    with executor(setup(runtime="once", plugins=(str(plugin),))) as (running, results):
+        (pid,) = pids()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not exists(pid))
+        running.submit(batch(1, draw(tmp_path / "a.png", 1)))
+        answer = results.get(timeout=WAIT_S)
+    assert answer.fatal and "did not start: it ended with code 1" in answer.failure
+    capfd.readouterr()  # the worker's traceback
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from daemon.contracts import DecodeLimits, WorkerSetup
+from plugins.executors.local import LocalExecutor, LocalOptions
+
+if __name__ == "__main__":
+    limits = DecodeLimits(10**6, 10**6, 500, 20.0, 1, frozenset({{"png"}}))
+    setup = WorkerSetup(Path(sys.argv[1]), "brightness", {{}}, limits, 8, Path("."),
+                        ("daemon.testing.stubs",))
+    executor = LocalExecutor(LocalOptions(workers=2))
+    executor.start(setup, print)
+    import multiprocessing
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_killed_parent(setup, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(tests=str(Path(__file__).parent)))
+    with subprocess.Popen(
+        [sys.executable, script, setup().bundle], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2 and all(map(exists, workers))
+        parent.kill()
+    until(lambda: not any(map(exists, workers)), 10.0, "the workers' end")
