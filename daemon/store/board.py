@@ -50,7 +50,7 @@ class Board:
         """Return what each source asked to be kept for it."""
         query = select(SourceState.title, SourceState.note)
         with reading(self._engine) as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.title: row.note for row in connection.execute(query)}
 
     def forget_sources(self, keep: tuple[str, ...]) -> None:
         """Drop the state of sources that are no longer configured, and all old alarms."""
