@@ -12,9 +12,9 @@ _QUIET_S = 2.0
 
 
 def stat_of(path: bytes) -> FileStat | None:
-    """Look at a path as sources do, through a link; None when it is not there to be read."""
+    """Look at a path without following links; None when it is not there to be read."""
     try:
-        return FileStat.of(os.stat(path))  # noqa: PTH116 (bytes)
+        return FileStat.of(os.lstat(path))
     except OSError:
         return None
 

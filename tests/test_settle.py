@@ -1,7 +1,5 @@
 """When a file counts as whole: the tracker by itself, and with the inbox behind it."""
 
-import os
-
 import pytest
 
 from daemon.arrivals import Arrivals
@@ -182,19 +180,3 @@ def test_a_file_kept_out_while_it_settles_is_watched_no_more(arrivals, disk, fil
     arrivals.found("in", [Sighting(b"/a", disk.files[b"/a"], ignored="temporary name")])
     assert arrivals.unsettled == 0
     assert states(filled) == {"/a": "ignored"}
-
-
-def test_a_link_within_the_folder_settles_once_and_makes_no_new_row_at_each_walk(
-    engine, clock, filled, tmp_path
-):
-    """A source tells of what a link points to; a look at the link itself never agrees."""
-    (tmp_path / "real.jpg").write_bytes(b"x")
-    (tmp_path / "link.jpg").symlink_to(tmp_path / "real.jpg")
-    path = os.fsencode(tmp_path / "link.jpg")
-    sighting = Sighting(path, FileStat.of((tmp_path / "link.jpg").stat()))
-    arrivals = Arrivals(Inbox(engine, "me"), clock)
-    arrivals.found("in", [sighting])
-    clock.advance(QUIET)
-    arrivals.settle()
-    assert filled.execute("SELECT state FROM file") == [("queued",)]
-    assert arrivals.found("in", [sighting]) == 0
