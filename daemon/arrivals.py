@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from daemon.clock import Clock, utc_text
 from daemon.domain import FileStat, Sighting
+from daemon.listing import Listing
 from daemon.settle import Tracker
-from daemon.store.inbox import Inbox, Listing
+from daemon.store.inbox import Inbox
 
 _QUIET_S = 2.0
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from daemon.domain import BatchResult, Sighting
+from daemon.listing import Listing
 from daemon.pipeline import Lane
-from daemon.store.inbox import Listing
 
 CAPACITY = 256
 _RETRY_S = 0.2

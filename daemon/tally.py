@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.domain import BatchResult, FileRef, Outcome, OutcomeKind
+from daemon.text import display_path, printable
 
 _log = logging.getLogger("classifyd")
 _TROUBLE = frozenset({OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT})
@@ -40,7 +41,7 @@ class Tally:
             _log.warning("a batch of %d failed: %s", len(files), result.failure)
 
     def _trouble(self, ref: FileRef, outcome: Outcome) -> None:
-        self.last_error = f"{shown(ref.path)}: {outcome.reason}"
+        self.last_error = f"{printable(display_path(ref.path))}: {outcome.reason}"
         _log.warning("%s", self.last_error)
 
     def report(self, count_waiting: Callable[[], int]) -> None:
@@ -54,11 +55,3 @@ class Tally:
     def per_minute(self, now: float) -> float:
         """Return files a minute over the last minute."""
         return float(sum(count for at, count in self._recent if at > now - 60.0))
-
-
-def shown(path: bytes) -> str:
-    """Return a path for a log line: no byte of it can end the line or move a cursor."""
-    text = path.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from filled import at
 
-from daemon.cli.output import printable
 from daemon.cli.times import moment, utc_text
 from daemon.errors import UsageError
+from daemon.text import printable
 
 ROOT = Path(__file__).parents[1]
 

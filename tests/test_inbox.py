@@ -7,8 +7,9 @@ from contextlib import ExitStack
 import pytest
 
 from daemon.domain import FINAL_STATES, FileStat, Sighting
+from daemon.listing import Listing
 from daemon.store.database import open_engine
-from daemon.store.inbox import Inbox, Listing
+from daemon.store.inbox import Inbox
 
 BEFORE, NOW, LATER = (f"2026-05-01T12:00:0{second}.000Z" for second in (0, 1, 2))
 STAT, NEWER = FileStat(10, 1, 7), FileStat(11, 2, 7)

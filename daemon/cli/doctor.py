@@ -18,11 +18,12 @@ import click
 import daemon
 from daemon import doctor as checks
 from daemon.cli.common import config_option, load_config
-from daemon.cli.output import printable, write_document
+from daemon.cli.output import write_document
 from daemon.cli.paths import source_folders
 from daemon.cli.status import process_is_alive
 from daemon.doctor import Finding, Folder, Heartbeat, Verdict, fail, ok
 from daemon.errors import EXIT_FAILED, ClassifydError
+from daemon.text import printable
 
 if TYPE_CHECKING:
     from daemon.config import Loaded

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from daemon.cli.common import config_option, open_database
-from daemon.cli.output import Column, Kind, format_option, printable, write_rows
-from daemon.cli.paths import absolute, display
+from daemon.cli.output import Column, Kind, format_option, write_rows
+from daemon.cli.paths import absolute
 from daemon.clock import utc_text
 from daemon.errors import EXIT_FAILED, UsageError
 from daemon.store import queries
 from daemon.store.database import reading, writing
+from daemon.text import display_path, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -81,7 +82,7 @@ def retry(paths: tuple[str, ...], everything: bool, config: Path | None) -> None
 
 
 def _refusal(connection: "Connection", path: bytes) -> str:
-    name = printable(display(path))
+    name = printable(display_path(path))
     row = queries.current(connection, path)
     if row is None:
         return f"{name}: the daemon has never seen this file; `classifyd why` says more"

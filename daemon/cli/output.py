@@ -19,6 +19,7 @@ import click
 
 from daemon.cli.times import local_text
 from daemon.errors import UsageError
+from daemon.text import printable
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _NARROW = 60
@@ -98,13 +99,6 @@ def write_document(document: Any) -> None:
     """Write one JSON document to standard output."""
     with _opened(None) as stream:
         stream.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
-
-
-def printable(text: str) -> str:
-    """Return a text that cannot move a terminal's cursor: other characters are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(value: Any, kind: Kind) -> str:

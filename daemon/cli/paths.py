@@ -13,11 +13,6 @@ def absolute(path: str) -> bytes:
     return os.fsencode(os.path.abspath(path))  # noqa: PTH100  (`Path.resolve` follows links)
 
 
-def display(path: bytes) -> str:
-    """Return a path as the database shows it; bytes that are no UTF-8 become `\\xNN`."""
-    return path.decode("utf-8", "backslashreplace")
-
-
 def source_folders(loaded: "Loaded") -> list[Path]:
     """Return the folders that the configured sources name, as absolute paths."""
     named = [selection.options.get("path") for selection in loaded.settings.sources]

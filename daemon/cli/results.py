@@ -14,12 +14,13 @@ import click
 from daemon.cli import output as out
 from daemon.cli.common import config_option, open_database
 from daemon.cli.output import Column, Kind
-from daemon.cli.paths import absolute, display
+from daemon.cli.paths import absolute
 from daemon.cli.times import camera_text, moment, utc_text
 from daemon.errors import UsageError
 from daemon.store import queries
 from daemon.store.results import Follower, Wanted
 from daemon.store.results import results as found_results
+from daemon.text import display_path
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -107,7 +108,7 @@ def results(
 
 
 def _absolute(pattern: str) -> str:
-    return display(os.fsencode(pattern) if pattern.startswith("*") else absolute(pattern))
+    return display_path(os.fsencode(pattern) if pattern.startswith("*") else absolute(pattern))
 
 
 def _list(

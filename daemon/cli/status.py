@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, open_database
-from daemon.cli.output import printable, write_document
+from daemon.cli.output import write_document
 from daemon.cli.times import ago, local_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED
 from daemon.store import queries
 from daemon.store.database import reading
+from daemon.text import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, open_database
-from daemon.cli.output import Kind, printable, shown, write_document
-from daemon.cli.paths import absolute, display, source_folders
+from daemon.cli.output import Kind, shown, write_document
+from daemon.cli.paths import absolute, source_folders
 from daemon.cli.times import local_text
 from daemon.errors import EXIT_FAILED
 from daemon.store import queries
 from daemon.store.database import reading
+from daemon.text import display_path, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -48,9 +49,9 @@ def why(path: str, config: Path | None, form: str) -> None:
     with reading(engine) as connection:
         found, versions = _find(connection, path)
     if form == "json":
-        write_document({"path": display(found), "versions": versions})
+        write_document({"path": display_path(found), "versions": versions})
     elif versions:
-        click.echo(printable(display(found)))
+        click.echo(printable(display_path(found)))
         for version in versions:
             click.echo("\n".join(_version_lines(version)))
     if not versions:
@@ -70,7 +71,7 @@ def _find(connection: "Connection", path: str) -> tuple[bytes, list[Row]]:
 
 
 def _never_seen(path: bytes, loaded: "Loaded") -> Iterator[str]:
-    yield f"{printable(display(path))}: the daemon has never seen this file"
+    yield f"{printable(display_path(path))}: the daemon has never seen this file"
     if not os.path.lexists(path):
         yield "and it does not exist; is it the right path?"
         return

@@ -1,7 +1,7 @@
 """The inbox in the database: sightings in, claims out. Every method is one transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -17,9 +17,11 @@ from sqlalchemy import (
 )
 
 from daemon.domain import FileRef, FileStat, FileState, Sighting
+from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
 from daemon.store.schema import File, Image, Prediction
+from daemon.text import display_path
 from daemon.transitions import Known, Step, first_state, step
 
 # SQLite uses a partial index only where the query repeats its condition to the letter.
@@ -27,28 +29,6 @@ WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
 )
 _STAT = (File.size, File.mtime_ns, File.inode)
-
-
-@dataclass(eq=False)
-class Listing:
-    """A full walk under way: which rows it has met, one bit a row (10 million: 1.25 MB)."""
-
-    source: str
-    began_at: str
-    _met: bytearray = field(default_factory=bytearray)
-
-    def meet(self, file_ids: Iterable[int]) -> None:
-        """Note rows that the walk has met."""
-        for file_id in file_ids:
-            byte = file_id >> 3
-            if byte >= len(self._met):
-                self._met.extend(bytes(byte + 1024 - len(self._met)))
-            self._met[byte] |= 1 << (file_id & 7)
-
-    def has_met(self, file_id: int) -> bool:
-        """Tell whether the walk has met this row."""
-        byte = file_id >> 3
-        return byte < len(self._met) and bool(self._met[byte] >> (file_id & 7) & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,8 +311,3 @@ def _new_row(source: str, sighting: Sighting, now: str) -> dict[str, Any]:
         "is_current": True,
         "found_at": now,
     }
-
-
-def display_path(path: bytes) -> str:
-    """Return a path as text for people; bytes that are no UTF-8 become `\\xNN`."""
-    return path.decode("utf-8", "backslashreplace")

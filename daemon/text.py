@@ -1,0 +1,14 @@
+"""Paths and other strangers' text, made fit to be stored and shown."""
+
+
+def display_path(path: bytes) -> str:
+    """Return a path as text for people; bytes that are no UTF-8 become `\\xNN`."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return a text that can neither end a line nor move a terminal's cursor: other characters
+    are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
