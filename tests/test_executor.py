@@ -65,11 +65,12 @@ def pids() -> list[int]:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process lives; one not yet reaped does not."""
+    """Whether a process has not ended; one that waits to be reaped has."""
     try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+        _, _, fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")
     except OSError:
         return False
+    return fields.split()[0] != "Z"
 
 
 def labels(result: BatchResult) -> list[str]:
