@@ -216,4 +216,7 @@ class Executor(Protocol):
         """Hand over a batch; never blocks. At most two for each worker are outstanding."""
 
     def stop(self, deadline_s: float) -> None:
-        """Let the batches in hand finish within the deadline, then end the workers."""
+        """Let the batches in hand finish within the deadline, then end the workers.
+
+        May be called while `start` or another `stop` runs: the nearer deadline counts.
+        """

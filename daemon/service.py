@@ -1,5 +1,6 @@
 """The daemon as a whole: start and stop order, signals, heartbeat, one shutdown deadline."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ class Service:
         self._parts = parts
         self._started_at = self._now()
         self._next_beat = 0.0
+        self._phase = ""
         self._sources: SourceThreads | None = None
         self._titles: tuple[str, ...] = ()
 
@@ -149,29 +151,36 @@ class Service:
 
     def _tick(self) -> None:
         self._parts.requests.look()
-        if self._parts.clock.elapsed() >= self._next_beat:
+        phase = "running" if self._parts.pipeline.lane else "starting"
+        if self._parts.clock.elapsed() >= self._next_beat or phase != self._phase:
             self._next_beat = self._parts.clock.elapsed() + _BEAT_S
             self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
-            self._beat("running" if self._parts.pipeline.lane else "starting")
+            self._beat(phase)
 
     def _end(self) -> None:
-        """Stop in the order in which work flows, so that nothing new arrives behind us."""
+        """Stop in the order in which work flows, so that nothing new arrives behind us.
+
+        Every step is taken even if one before it failed: a process cannot end while a worker
+        lives, and only its end lets another be started in its place.
+        """
         parts = self._parts
         end = parts.clock.elapsed() + SHUTDOWN_S
 
         def left() -> float:
             return max(0.0, end - parts.clock.elapsed())
 
-        if self._sources is not None:
-            self._sources.stop(min(5.0, left()))
-        parts.loop.drain(left())
-        parts.switcher.stop(left())
-        parts.inbox.release_claims(self._now())
-        parts.delivery.stop(left())
-        self._beat("stopped")
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(lambda: self._beat("stopped"))
+            last_first.callback(lambda: parts.delivery.stop(left()))
+            last_first.callback(lambda: parts.inbox.release_claims(self._now()))
+            last_first.callback(lambda: parts.switcher.stop(left()))
+            last_first.callback(lambda: parts.loop.drain(left()))
+            if self._sources is not None:
+                self._sources.stop(min(5.0, left()))
         _log.info("stopped")
 
     def _beat(self, phase: str) -> None:
+        self._phase = phase
         self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), self._detail())
 
     def _detail(self) -> dict[str, Any]:

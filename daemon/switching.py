@@ -36,8 +36,9 @@ class Switcher:
         self._make = make
         self._start = start
         self._wanted: int | None = None
+        self._anew = False
         self._starting: Lane | None = None
-        self._retiring: list[threading.Thread] = []
+        self._retiring: list[tuple[threading.Thread, Lane]] = []
         self.last_error: str | None = None
 
     @property
@@ -51,11 +52,13 @@ class Switcher:
 
         `anew` starts them in any case: their settings have changed.
         """
+        self._anew = self._anew or anew
         if self._starting is not None:
             return
         active = self._models.active()
-        if active is None or (active.version_id == self._wanted and not anew):
+        if active is None or (active.version_id == self._wanted and not self._anew):
             return
+        self._anew = False
         self._wanted = active.version_id
         self._starting = lane = self._make(active)
         _log.info("loading model %s", active.name)
@@ -99,13 +102,13 @@ class Switcher:
             target=lane.executor.stop, args=(_RETIRE_S,), name="retire", daemon=True
         )
         thread.start()
-        self._retiring = [*(t for t in self._retiring if t.is_alive()), thread]
+        self._retiring = [*(each for each in self._retiring if each[0].is_alive()), (thread, lane)]
 
     def stop(self, deadline_s: float) -> None:
-        """End all workers, those still starting too."""
+        """End all workers, those still starting or retiring too."""
         if self._starting is not None:
             self._starting.executor.stop(0.0)
         if self._pipeline.lane is not None:
             self._pipeline.lane.executor.stop(deadline_s)
-        for thread in self._retiring:
-            thread.join(deadline_s)
+        for _, lane in self._retiring:
+            lane.executor.stop(0.0)
