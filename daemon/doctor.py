@@ -129,7 +129,7 @@ def check_source(folder: Folder) -> Finding:
         return warn(
             name,
             "does not exist",
-            "the daemon makes it if its parent is there, else it waits for it",
+            "the daemon makes it or, without its parent, waits",
         )
     if not folder.is_readable:
         return fail(
