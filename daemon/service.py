@@ -10,6 +10,7 @@ from typing import Any
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Source
+from daemon.errors import ClassifydError
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
@@ -91,6 +92,7 @@ class Service:
         """Look once at the sources, classify what waits, and return what was done.
 
         `progress` is called often with the counts so far and whether the looking has ended.
+        Raises `ClassifydError` in the end when a source could not be looked at.
         """
         loop = self._parts.loop
         with Signals() as signals:
@@ -107,6 +109,9 @@ class Service:
                 loop.run(is_over, self._tick)
             finally:
                 self._end()
+        if loop.alarms:
+            lines = [f"source {source}: {alarm}" for source, alarm in sorted(loop.alarms.items())]
+            raise ClassifydError("\n".join(["not everything was looked at", *lines]))
         return loop.tally
 
     def _begin(self) -> None:
