@@ -52,6 +52,7 @@ class Reloaded:
     sources: Sequence[Source] | None = None
     rule: BatchRule | None = None
     workers: bool = False
+    formats: Sequence[str] | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -68,23 +69,24 @@ class Service:
         self._phase = ""
         self._sources: SourceThreads | None = None
         self._titles: tuple[str, ...] = ()
+        self._formats = parts.formats
+        self._accepted: list[str] | None = None
 
-    def follow(self, sources: Sequence[Source], reload: Reload) -> None:
+    def follow(self, sources: Sequence[Source], reload: Reload, signals: Signals) -> None:
         """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
-        with Signals() as signals:
 
-            def on_tick() -> None:
-                if signals.take_reload():
-                    self._reload(reload)
-                self._tick()
+        def on_tick() -> None:
+            if signals.take_reload():
+                self._reload(reload)
+            self._tick()
 
-            self._begin()
-            try:
-                self._watch(sources)
-                self._parts.loop.run(lambda: signals.stop_asked, on_tick)
-                _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
-            finally:
-                self._end()
+        self._begin()
+        try:
+            self._watch(sources)
+            self._parts.loop.run(lambda: signals.stop_asked, on_tick)
+            _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
+        finally:
+            self._end()
 
     def scan(
         self, sources: Sequence[Source], whole: bool, progress: Callable[[Tally, bool], None]
@@ -119,14 +121,15 @@ class Service:
         put_back = parts.inbox.release_claims(self._now())
         if put_back:
             _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
-        self._reexamine()
+        self._accepted = parts.board.last_detail().get("formats")
         parts.arrivals.resume()
         parts.delivery.start()
         self._beat("starting")
 
     def _reexamine(self) -> None:
-        before = self._parts.board.last_detail().get("formats")
-        if before is not None and before != list(self._parts.formats):
+        """Read ignored files again once workers are warm that accept other formats."""
+        before, self._accepted = self._accepted, list(self._formats)
+        if before not in (None, self._accepted):
             count = self._parts.inbox.reexamine_ignored(self._now())
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
@@ -150,16 +153,19 @@ class Service:
             self._parts.pipeline.rule = fresh.rule
         if fresh.workers:
             self._parts.switcher.look(anew=True)
+        self._formats = fresh.formats or self._formats
         if fresh.sources is not None and self._sources is not None:
             self._sources.stop(5.0)
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
         self._parts.requests.look()
+        self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
+        if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
+            self._reexamine()
         phase = "running" if self._parts.pipeline.lane else "starting"
         if self._parts.clock.elapsed() >= self._next_beat or phase != self._phase:
             self._next_beat = self._parts.clock.elapsed() + _BEAT_S
-            self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
             self._beat(phase)
 
     def _end(self) -> None:
@@ -198,9 +204,10 @@ class Service:
             "in_flight": parts.pipeline.in_flight,
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "last_error": parts.switcher.last_error or tally.last_error,
+            "model_error": parts.switcher.last_error,
+            "last_error": tally.last_error,
             "sources": list(self._titles),
-            "formats": list(parts.formats),
+            "formats": self._accepted,
         }
 
     def _now(self) -> str:

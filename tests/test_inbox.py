@@ -300,7 +300,7 @@ def test_the_queue_is_asked_through_its_index_alone(inbox, engine, filled, monke
     other.queued(32)
     other.claim(32, 1, NOW, LATER)
     other.requeue_due(NOW)
-    other.settling()
+    other.settling(10)
     for statement, values in asked:
         if "file" not in statement or "BEGIN" in statement:
             continue

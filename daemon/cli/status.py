@@ -92,8 +92,8 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
-    if daemon.get("detail", {}).get("last_error") and daemon["is_running"]:
-        yield f"last error: {printable(daemon['detail']['last_error'])}"
+    if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
+        yield f"model: {printable(daemon['detail']['model_error'])}"
 
 
 def _not_running(daemon: Report) -> str:

@@ -159,9 +159,14 @@ class Inbox:
                     rows,
                 )
 
-    def settling(self) -> list[tuple[bytes, FileStat]]:
-        """Return the files that were not whole when the daemon last ran."""
-        query = select(File.path_bytes, *_STAT).where(WAITING, File.state == FileState.SETTLING)
+    def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
+        """Return up to `most` of the files that were not whole when last seen, the latest."""
+        query = (
+            select(File.path_bytes, *_STAT)
+            .where(WAITING, File.state == FileState.SETTLING)
+            .order_by(File.next_try_at.desc(), File.id.desc())
+            .limit(most)
+        )
         with reading(self._engine) as connection:
             return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
 
