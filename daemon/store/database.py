@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
-from daemon.errors import ConfigError, DatabaseError
+from daemon.errors import ConfigError, DatabaseError, PassingDatabaseError
 
-BUSY_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 10.0
 _PRAGMAS = (
     "journal_mode=WAL",  # the first two concern writing
     "synchronous=FULL",
@@ -21,6 +21,13 @@ _PRAGMAS = (
     "cache_size=-16000",
     "temp_store=MEMORY",
 )
+_PASSING = {
+    "locked": "the database is locked by another program; close it and try again",
+    "readonly": "the database cannot be written; check the rights of its file and folder",
+    "full": "the disk that holds the database is full; make room and try again",
+    "disk I/O error": "the disk that holds the database cannot be read or written; check it",
+    "unable to open": "the database cannot be opened; check its folder and its rights",
+}
 
 
 def database_url(database: str) -> str:
@@ -124,18 +131,17 @@ def translated() -> Iterator[None]:
         said = getattr(error, "orig", error)
         if type(said) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise  # the subclasses tell of mistakes of ours
-        raise DatabaseError(_advice(str(said))) from error
+        raise _refusal(str(said)) from error
 
 
-def _advice(said: str) -> str:
+def _refusal(said: str) -> DatabaseError:
     if "no such table" in said or "no such column" in said:
-        return f"the database is not ready ({said}); run `classifyd db upgrade`"
-    if "locked" in said:
-        return "the database is locked by another program; close it and try again"
-    if "readonly" in said:
-        return "the database cannot be written; check the rights of its file and folder"
-    if "full" in said:
-        return "the disk that holds the database is full; make room and try again"
+        return DatabaseError(f"the database is not ready ({said}); run `classifyd db upgrade`")
+    for part, advice in _PASSING.items():
+        if part in said:
+            return PassingDatabaseError(advice)
     if "malformed" in said or "not a database" in said:
-        return f"the database file is damaged ({said}); restore a backup from the state folder"
-    return f"the database answered: {said}"
+        return DatabaseError(
+            f"the database file is damaged ({said}); restore a backup from the state folder"
+        )
+    return DatabaseError(f"the database answered: {said}")
