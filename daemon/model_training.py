@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from daemon.app import Wiring, decode_limits, register_installed
+from daemon.app import MANY, Wiring, decode_limits, register_installed
 from daemon.artifacts import write_bundle
 from daemon.clock import utc_text
 from daemon.errors import TrainingError
@@ -43,7 +43,7 @@ def train_folder(
     except BaseException as error:
         runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
         raise
-    _record(wiring, engine, trained)
+    _record(wiring, engine, recipe, trained)
     runs.finish(run_id, _data(trained), trained.metrics, _now(wiring))
     return version, trained
 
@@ -88,9 +88,10 @@ def _register(
     return register_installed(Models(engine), bundle, _now(wiring), run_id)
 
 
-def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
+def _record(wiring: Wiring, engine: "Engine", recipe: Recipe, trained: Trained) -> None:
     images = [LabelledImage(image.facts, image.label, image.side) for image in trained.images]
-    Labels(engine).record(images, STRATEGY, _now(wiring))
+    many = recipe.head.reading == MANY
+    Labels(engine).record(images, STRATEGY, _now(wiring), many)
 
 
 def _name(recipe: Recipe, folder: Path) -> str:
