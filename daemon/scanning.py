@@ -68,8 +68,7 @@ def scan_here(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:
 
 
 def _summary(tally: Tally) -> str:
-    parts = [f"{count} {kind}" for kind, count in sorted(tally.outcomes.items())]
-    return f"{tally.finished} files: {', '.join(parts)}" if parts else "nothing new to classify"
+    return f"{tally.finished} files: {tally.in_words()}" if tally.finished else "nothing new"
 
 
 def _stale_total(stale: Stale, models: Models) -> int:
