@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Loaded, Selection, Settings, load
+from daemon.label_sources import build_label_sources, has_many_labels, labels_folder
 from daemon.loader import load_plugins
 
 if TYPE_CHECKING:
     import click
     from sqlalchemy import Engine
 
-    from daemon.contracts import DecodeLimits, Source, WorkerSetup
+    from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
+    from daemon.labelling import Labelling
     from daemon.pipeline import Lane
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
@@ -156,6 +158,7 @@ class Wiring:
         from daemon.clock import SystemClock
 
         self.loaded = loaded
+        self._labels: tuple[Loaded, list[LabelSource]] | None = None
         self.clock = SystemClock()
         self.catalogue = make_catalogue(loaded.settings)
         for name, reason in self.catalogue.plugins.broken.items():
@@ -163,16 +166,39 @@ class Wiring:
         self.catalogue.validate(loaded.settings, loaded.base, loaded.origins)
 
     def sources(self) -> list["Source"]:
-        """Build the configured sources; raises `ConfigError` for two of one title."""
+        """Build all sources, those of label sources too; raises `ConfigError` for two of one
+        title."""
         from daemon.errors import ConfigError
 
         table = self.catalogue.sources
         built = [table.build(choice, self.loaded.base) for choice in self.loaded.settings.sources]
+        built += [labels.folder for labels in self.label_sources() if labels.folder is not None]
         titles = [source.title for source in built]
         for title in titles:
             if titles.count(title) > 1:
                 raise ConfigError(f"sources: two are called {title!r}; give one another `title`")
         return built
+
+    def label_sources(self) -> list["LabelSource"]:
+        """Return the configured label sources, built once; raises `ConfigError`."""
+        if self._labels is None or self._labels[0] is not self.loaded:
+            self._labels = self.loaded, build_label_sources(self.catalogue, self.loaded)
+        return self._labels[1]
+
+    def labellings(self, engine: "Engine") -> list["Labelling"]:
+        """Wire each label source to the database."""
+        from daemon.labelling import Labelling
+
+        many = has_many_labels(self.catalogue, self.loaded)
+        return [Labelling(engine, source, many, self.clock) for source in self.label_sources()]
+
+    def title_of(self, path: Path) -> str:
+        """Return the title of the source whose folder a path is in, `label` elsewhere."""
+        folder = labels_folder(self.loaded)
+        if folder is not None and path.absolute().is_relative_to(folder):
+            return self.label_sources()[0].title
+        around = self._around(path).options
+        return str(around.get("title") or around.get("path", "label"))
 
     def folder_source(self, path: Path) -> "Source":
         """Build a source that looks at one folder, for `scan`.
@@ -225,7 +251,7 @@ class Wiring:
         from daemon.store.recording import Recorder
         from daemon.switching import Switcher
         from daemon.tries import Tries
-        from daemon.watchers import DeliveryThread
+        from daemon.watchers import DeliveryThread, LabelThreads
 
         settings = self.loaded.settings
         names = sink_names([choice.name for choice in settings.sinks])
@@ -256,6 +282,7 @@ class Wiring:
             switcher=switcher,
             requests=Requests(engine, board, pipeline, switcher, self.clock),
             delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
+            label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             runtime=settings.runtime.name,
             formats=tuple(sorted(settings.decode.formats)),

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from daemon.app import MANY, Wiring, decode_limits, register_installed
+from daemon.app import Wiring, decode_limits, register_installed
 from daemon.artifacts import write_bundle
 from daemon.clock import utc_text
 from daemon.errors import TrainingError
+from daemon.label_sources import MANY
 from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns

@@ -12,7 +12,9 @@ from daemon.service import Reloaded
 
 _log = logging.getLogger("classifyd")
 _WORKERS = frozenset({"runtime", "executor", "decode", "batch"})
-_AT_ONCE = frozenset({"log", "sources", "model"}) | _WORKERS
+_SOURCES = frozenset({"sources", "labels"})
+_LABELS = frozenset({"labels", "model"})
+_AT_ONCE = frozenset({"log"}) | _SOURCES | _LABELS | _WORKERS
 
 
 class Reloader:
@@ -29,7 +31,7 @@ class Reloader:
             self._wiring.catalogue.validate(after.settings, after.base, after.origins)
             changed = _changed(before.settings, after.settings)
             self._wiring.loaded = after
-            sources = self._wiring.sources() if "sources" in changed else None
+            sources = self._wiring.sources() if changed & _SOURCES else None
         except ClassifydError as error:
             self._wiring.loaded = before
             _log.error("the configuration is not reloaded: %s", error)
@@ -38,7 +40,7 @@ class Reloader:
         settings = after.settings
         logs.set_up(settings.log.level, settings.log.format)
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        return Reloaded(sources, rule, workers=bool(changed & _WORKERS))
+        return Reloaded(sources, rule, bool(changed & _WORKERS), bool(changed & _LABELS))
 
 
 def _changed(before: Settings, after: Settings) -> set[str]:

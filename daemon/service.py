@@ -19,7 +19,7 @@ from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
-from daemon.watchers import DeliveryThread, SourceThreads
+from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
@@ -39,6 +39,7 @@ class Parts:
     switcher: Switcher
     requests: Requests
     delivery: DeliveryThread
+    label_threads: Callable[[], LabelThreads]
     loop: Loop
     runtime: str
     formats: Sequence[str]
@@ -51,6 +52,7 @@ class Reloaded:
     sources: Sequence[Source] | None = None
     rule: BatchRule | None = None
     workers: bool = False
+    labels: bool = False
 
 
 Reload = Callable[[], Reloaded]
@@ -66,6 +68,7 @@ class Service:
         self._next_beat = 0.0
         self._phase = ""
         self._sources: SourceThreads | None = None
+        self._labels = parts.label_threads()
         self._titles: tuple[str, ...] = ()
 
     def follow(self, sources: Sequence[Source], reload: Reload) -> None:
@@ -117,6 +120,7 @@ class Service:
         self._reexamine()
         parts.arrivals.resume()
         parts.delivery.start()
+        self._labels.start()
         self._beat("starting")
 
     def _reexamine(self) -> None:
@@ -127,7 +131,7 @@ class Service:
 
     def _watch(self, sources: Sequence[Source]) -> None:
         self._titles = tuple(source.title for source in sources)
-        self._parts.board.forget_sources(self._titles)
+        self._parts.board.forget_sources((*self._titles, *self._labels.titles))
         self._sources = self._source_threads()
         self._sources.start(sources)
 
@@ -145,6 +149,10 @@ class Service:
             self._parts.pipeline.rule = fresh.rule
         if fresh.workers:
             self._parts.switcher.look(anew=True)
+        if fresh.labels:
+            self._labels.stop(5.0)
+            self._labels = self._parts.label_threads()
+            self._labels.start()
         if fresh.sources is not None and self._sources is not None:
             self._sources.stop(5.0)
             self._watch(fresh.sources)
@@ -174,6 +182,7 @@ class Service:
             last_first.callback(lambda: parts.delivery.stop(left()))
             last_first.callback(lambda: parts.inbox.release_claims(self._now()))
             last_first.callback(lambda: parts.switcher.stop(left()))
+            last_first.callback(lambda: self._labels.stop(min(5.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))

@@ -15,7 +15,9 @@ def absolute(path: str) -> bytes:
 
 def source_folders(loaded: "Loaded") -> list[Path]:
     """Return the folders that the configured sources name, as absolute paths."""
-    named = [selection.options.get("path") for selection in loaded.settings.sources]
+    settings = loaded.settings
+    named = [selection.options.get("path") for selection in settings.sources]
+    named.append(settings.labels.folder)
     return [
         Path(os.path.abspath(loaded.base / Path(path).expanduser()))  # noqa: PTH100
         for path in named

@@ -21,9 +21,7 @@ class Given:
     at: str | None = None
 
 
-def give(
-    connection: Connection, given: Iterable[Given], source: str, many: bool, now: str
-) -> int:
+def give(connection: Connection, given: Iterable[Given], source: str, many: bool, now: str) -> int:
     """Give labels; returns how many are new.
 
     `many`: an image may have several labels. Else the last word counts, whoever had said

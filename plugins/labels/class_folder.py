@@ -30,7 +30,7 @@ class ClassFolder:
 
     def __init__(self, options: ClassFolderOptions) -> None:
         self.title = options.title
-        self.folder: Source = FolderSource(options)
+        self.folder: Source | None = FolderSource(options)
         self._root = os.fsencode(options.path).rstrip(b"/") + b"/"
         self._refused: set[str] = set()
 
