@@ -3,8 +3,9 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from daemon.contracts import Factory, FileNews, LabelSource, Source, Word, Words
 from daemon.hookspecs import hookimpl
@@ -20,6 +21,12 @@ class ClassFolderOptions(FolderOptions):
     title: str = Field(
         default="labels", description="Its name as a source of images and of labels."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Leave the title as it is, so that labels keep their source when the folder moves."""
+        return values
 
 
 class ClassFolder:
