@@ -15,7 +15,7 @@ from daemon.store.words import LabelWords, Taken
 from daemon.text import display_path
 
 _log = logging.getLogger("classifyd")
-_CHUNK = 500
+_CHUNK = 200
 _RECENT_S = 60.0
 # A moved file is gone from its old place before it was read at the new one.
 _GRACE_S = 5.0

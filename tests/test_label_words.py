@@ -259,7 +259,9 @@ def test_a_word_waits_until_its_file_was_read(filled, engine, clock, tmp_path):
     path.write_bytes(b"image")
     log = Log(Word(bytes(path), "dog"), Word(b"/nowhere.jpg", "dog"), Word(bytes(path), "a/b"))
     assert asked(engine, log, clock) == 0
-    assert filled.execute("SELECT path, state, source FROM file") == [(str(path), "settling", "log")]
+    assert filled.execute("SELECT path, state, source FROM file") == [
+        (str(path), "settling", "log")
+    ]
     assert asked(engine, log, clock) == 0
     assert filled.execute("SELECT count(*) FROM source_state") == [(0,)]
     image_id = filled.image()

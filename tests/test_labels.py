@@ -140,7 +140,8 @@ def test_an_import_tells_before_it_writes_and_is_idempotent(classifyd, photos, f
     classifyd("label", "photos/2.png", "dog")
     (photos / "labels.csv").write_text(
         "path,label,when,who\n0.png,cat,2026-04-01T12:00:00+02:00,ada\n1.png,cat,,\n"
-        "2.png,cat,,\n9.png,cat,,\nnotes.txt,cat,,\n3.png,cat,,\n3.png,dog,,\n"
+        f"2.png,cat,,\n9.png,cat,,\n{'x' * 300},cat,,\n"
+        "notes.txt,cat,,\n3.png,cat,,\n3.png,dog,,\n"
     )
     expected = {
         "0.png": "new",
@@ -148,11 +149,12 @@ def test_an_import_tells_before_it_writes_and_is_idempotent(classifyd, photos, f
         "2.png": "changed",
         "3.png": "conflicting",
         "9.png": "unknown",
+        "x" * 300: "unknown",
         "notes.txt": "unknown",
     }
     ran = classifyd("labels", "import", "photos/labels.csv", "--dry-run", "--format", "json")
     assert ran.code == 0 and effects(ran) == expected
-    assert "1 new, 1 changed, 1 unchanged, 2 unknown, 2 conflicting" in ran.err
+    assert "1 new, 1 changed, 1 unchanged, 3 unknown, 2 conflicting" in ran.err
     assert listed() == {"1.png": "cat", "2.png": "dog"}
     ran = classifyd("labels", "import", "photos/labels.csv", "--yes")
     assert ran.code == 0 and "2 labels imported" in ran.err

@@ -76,14 +76,14 @@ def test_the_way_of_a_labelled_image(daemon):
 def test_labels_survive_a_kill_and_none_is_given_twice(tmp_path):
     with running_daemon(tmp_path) as daemon:
         root = tmp_path / "labels"
-        for kill in range(3):
+        for kill in range(2):
             fill(root / f"class-{kill}", 20, 3 * kill)
             daemon.until_done(20 * kill + 1)
             daemon.stop(signal.SIGKILL)
             daemon.start()
-        daemon.until_done(60)
-        until_labels(daemon, **{f"class-{kill}": 20 for kill in range(3)})
-        assert daemon.query("SELECT count(*), count(DISTINCT image_id) FROM label") == [(60, 60)]
+        daemon.until_done(40)
+        until_labels(daemon, **{f"class-{kill}": 20 for kill in range(2)})
+        assert daemon.query("SELECT count(*), count(DISTINCT image_id) FROM label") == [(40, 40)]
 
 
 def test_a_scan_labels_too_and_null_switches_the_folder_off(tmp_path):

@@ -1,5 +1,6 @@
 """Importing labels: first what they would change, then the change; the same again changes none."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,13 +72,17 @@ def examine(
 
 def _look(line: Line, contents: Contents, seen: dict[Path, Content | str]) -> Content | str:
     """Return what the first candidate that exists holds, or why that is no image."""
-    place = next((path for path in line.candidates if path.exists()), line.candidates[0])
+    place = next(filter(_exists, line.candidates), line.candidates[0])
     if place not in seen:
         try:
             seen[place] = contents.of(place)
         except ImageError as error:
             seen[place] = str(error)
     return seen[place]
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  (`Path.exists` fails for names that are too long)
 
 
 def _conflicts(found: Iterable[tuple[Line, Content | str]]) -> dict[str, list[str]]:

@@ -14,23 +14,27 @@ AT_ONCE = timedelta(minutes=10)
 SHARE = 10
 """No more than one in so many labels is retracted at once without confirmation."""
 
-# Files that have said something and are gone: the newest version of their path is.
+# Files that have said something and are gone, of one source or of all.
 _GONE = """
-    SELECT file.id, file.path_bytes, file.image_id, file.said, file.source
+    SELECT path_bytes, image_id, said, source FROM file
+    WHERE said IS NOT NULL AND {of} AND is_current = 1 AND removed_at <= :before
+    UNION ALL
+    SELECT file.path_bytes, file.image_id, file.said, file.source
     FROM file JOIN file AS newest
       ON newest.path_bytes = file.path_bytes AND newest.is_current = 1
-    WHERE file.said IS NOT NULL
+    WHERE file.said IS NOT NULL AND file.{of} AND file.is_current = 0
       AND coalesce(newest.removed_at, iif(newest.state = 'gone', newest.state_at, NULL))
           <= :before
 """
+_OF_ONE, _OF_ALL = "source = :source", "source IS NOT NULL"
 
 # Labels that nothing but gone files speaks for.
-_LOST = f"""
-    SELECT DISTINCT label.id
-    FROM ({_GONE}) AS gone
+_LOST = """
+    SELECT count(DISTINCT label.id)
+    FROM ({gone}) AS gone
     JOIN label ON label.image_id = gone.image_id AND label.label = gone.said
       AND label.source = gone.source AND label.retracted_at IS NULL
-    WHERE (:source IS NULL OR gone.source = :source) AND NOT EXISTS (
+    WHERE NOT EXISTS (
         SELECT 1 FROM file AS other
         WHERE other.image_id = gone.image_id AND other.source = gone.source
           AND other.said = gone.said AND other.is_current = 1 AND other.removed_at IS NULL)
@@ -60,17 +64,16 @@ class Balance:
 
 def paths(connection: Connection, source: str, before: str) -> list[bytes]:
     """Return the paths of a source that have said something and were removed before then."""
-    found = connection.exec_driver_sql(
-        f"SELECT DISTINCT path_bytes FROM ({_GONE}) WHERE source = :source",
-        {"source": source, "before": before},
+    statement = f"SELECT DISTINCT path_bytes FROM ({_GONE.format(of=_OF_ONE)})"
+    return list(
+        connection.exec_driver_sql(statement, {"source": source, "before": before}).scalars()
     )
-    return list(found.scalars())
 
 
 def balance(connection: Connection, source: str | None, now: str) -> Balance:
     """Weigh the labels that removed files of a source (None: of all) would take along."""
-    values = {"source": source, "before": now}
-    lost = len(connection.exec_driver_sql(_LOST, values).all())
+    gone = _GONE.format(of=_OF_ALL if source is None else _OF_ONE)
+    lost = _count(connection, _LOST.format(gone=gone), source=source, before=now)
     if not lost:
         return Balance(0, 0, 0)
     since = utc_text((datetime.fromisoformat(now) - AT_ONCE).timestamp())
