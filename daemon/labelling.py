@@ -11,11 +11,11 @@ from daemon.contracts import FileNews, LabelSource, Word
 from daemon.domain import FileStat, Sighting
 from daemon.labels.class_name import class_name
 from daemon.store.inbox import Inbox
-from daemon.store.words import LabelWords, Taken
+from daemon.store.words import LabelWords
 from daemon.text import display_path
 
 _log = logging.getLogger("classifyd")
-_CHUNK = 200
+_CHUNK = 500
 _RECENT_S = 60.0
 # A moved file is gone from its old place before it was read at the new one.
 _GRACE_S = 5.0
@@ -31,7 +31,7 @@ class Labelling:
         self._words = LabelWords(engine, source.title, many)
         self._inbox = Inbox(engine, source.title)
         self._clock = clock
-        self._held = 0
+        self._told = 0
         self._complained: set[bytes] = set()
 
     def look(self, whole: bool, confirmed: bool = False) -> int:
@@ -42,18 +42,36 @@ class Labelling:
         """
         now = self._clock.now()
         since = "" if whole else utc_text(now - _RECENT_S)
-        news = self._words.news(since, utc_text(now if confirmed else now - _GRACE_S))
-        self._held = 0 if whole else self._held
-        return sum(self._ask(chunk, confirmed) for chunk in _chunks(news))
+        # Held removals are weighed again by whole looks only: there may be very many.
+        until = "" if self._told and not whole else utc_text(now - _GRACE_S * (not confirmed))
+        news = self._words.news(since, until)
+        has_removals = not all(file.is_there for file in news)
+        is_held = has_removals and not confirmed and self._hold(now)
+        if whole and not has_removals:
+            self._told = 0
+        return sum(self._ask(chunk, is_held) for chunk in _chunks(news))
 
-    def _ask(self, news: Sequence[FileNews], confirmed: bool) -> int:
+    def _hold(self, now: float) -> bool:
+        """Tell whether removals must be confirmed; the log tells when they become more."""
+        held = self._words.held(utc_text(now))
+        if held > self._told:
+            _log.warning(
+                "label source %s: the files of %d labels were removed, more than a tenth of all "
+                "labels at once: they keep them until `classifyd labels confirm-removals`",
+                self.title,
+                held,
+            )
+        self._told = held
+        return held > 0
+
+    def _ask(self, news: Sequence[FileNews], is_held: bool) -> int:
         cursor = self._words.cursor()
         said = self._source.since(cursor, news)
         words = list(self._proper(said.words))
-        taken = self._words.take(words, utc_text(self._clock.now()), confirmed)
-        found = self._find(taken.unknown)
-        self._tell_held(taken)
-        if said.cursor != cursor and not (taken.waiting or found or taken.held):
+        heard = [word for word in words if word.label is not None or not is_held]
+        taken = self._words.take(heard, utc_text(self._clock.now()))
+        left = len(words) - len(heard) + len(taken.waiting) + self._find(taken.unknown)
+        if not left and said.cursor != cursor:
             self._words.keep(said.cursor)
         return taken.changed
 
@@ -79,16 +97,6 @@ class Labelling:
             self._inbox.sighted(self.title, sightings, utc_text(self._clock.now()))
         return len(sightings)
 
-    def _tell_held(self, taken: Taken) -> None:
-        if taken.held > self._held:
-            _log.warning(
-                "label source %s: the files of %d labels were removed, more than a tenth of all "
-                "labels at once: they keep them until `classifyd labels confirm-removals`",
-                self.title,
-                taken.held,
-            )
-        self._held = max(self._held, taken.held)
-
     def _complain(self, path: bytes, reason: str) -> None:
         if path not in self._complained:
             _log.warning("label source %s: %s: %s", self.title, display_path(path), reason)
@@ -96,13 +104,6 @@ class Labelling:
 
 
 def _chunks(news: Sequence[FileNews]) -> Iterator[Sequence[FileNews]]:
-    """Cut news into pieces of which none makes a long transaction; at least one, if empty.
-
-    Removals stay together, since how many they are decides whether they count.
-    """
-    there = [file for file in news if file.is_there]
-    gone = [file for file in news if not file.is_there]
-    for start in range(0, len(there), _CHUNK):
-        yield there[start : start + _CHUNK]
-    if gone or not there:
-        yield gone
+    """Cut news into pieces of which none makes a long transaction; at least one, if empty."""
+    for start in range(0, max(1, len(news)), _CHUNK):
+        yield news[start : start + _CHUNK]

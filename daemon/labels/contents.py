@@ -81,7 +81,7 @@ class Contents:
 
 def identity(path: Path) -> bytes:
     """Return the bytes by which the database knows a path; a link stands for what it leads to."""
-    # Of `os.path`, since `Path` follows links of folders too, and fails for names that are too long.
+    # `Path` would follow links of folders too, and fails for names that are too long.
     given = os.path.abspath(path)  # noqa: PTH100
     is_link = os.path.islink(given)  # noqa: PTH114
     return os.fsencode(os.path.realpath(given) if is_link else given)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from daemon.contracts import FileNews, Word
@@ -13,6 +13,7 @@ from daemon.store import removals
 from daemon.store.database import reading, writing
 from daemon.store.giving import Given, give, retract
 from daemon.store.schema import File, SourceState
+from daemon.text import display_path
 
 _WAITING = frozenset({FileState.SETTLING, FileState.QUEUED, FileState.CLAIMED, FileState.RETRY})
 
@@ -25,15 +26,23 @@ _UNSAID = """
 """
 
 
+# The index is named because SQLite would take one that most rows share.
+_OTHERS = """
+    SELECT said FROM file INDEXED BY ix_file_image_id
+    WHERE image_id = :image AND source = :source AND said IS NOT NULL
+      AND is_current = 1 AND removed_at IS NULL
+    ORDER BY id DESC
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of words: how many labels changed, whose files wait to be read, whose files
-    nobody knows, and how many removals were too many at once."""
+    """What became of words: how many labels changed, whose files wait to be read, and whose
+    files nobody knows."""
 
     changed: int
     waiting: tuple[Word, ...]
     unknown: tuple[Word, ...]
-    held: int
 
 
 class LabelWords:
@@ -73,30 +82,45 @@ class LabelWords:
         query = select(SourceState.alarm).where(SourceState.title == self._title)
         return connection.execute(query).scalar() is not None
 
-    def take(self, words: Sequence[Word], now: str, confirmed: bool = False) -> Taken:
-        """Take words in. More than a tenth of all labels is taken back only when `confirmed`."""
-        said, unsaid = _split(words)
-        waiting, unknown, changed = [], [], 0
-        with writing(self._engine) as connection:
-            for word in said:
-                rows = _rows(connection, word.path)
-                newest = next((row for row in rows if row.is_current), None)
-                if newest is None:
-                    unknown.append(word)
-                elif newest.image_id is None and newest.state in _WAITING:
-                    waiting.append(word)
-                elif newest.image_id is not None:
-                    changed += self._say(connection, rows, newest, word, now)
-            held = 0 if confirmed else self._held(connection, unsaid, now)
-            if not held:
-                changed += sum(self._unsay_path(connection, word.path, now) for word in unsaid)
-        return Taken(changed, tuple(waiting), tuple(unknown), held)
-
-    def _held(self, connection: Connection, unsaid: Sequence[Word], now: str) -> int:
-        if not unsaid:
-            return 0
-        balance = removals.balance(connection, self._title, now)
+    def held(self, now: str) -> int:
+        """Return how many labels the removed files of the source would take along, if that is
+        too many at once; else 0."""
+        with reading(self._engine) as connection:
+            balance = removals.balance(connection, self._title, now)
         return balance.lost if balance.is_too_much else 0
+
+    def take(self, words: Iterable[Word], now: str) -> Taken:
+        """Take words in; of those on one file the last counts."""
+        latest = {word.path: word for word in words}
+        waiting, unknown, plain, changed = [], [], [], 0
+        with writing(self._engine) as connection:
+            versions = _versions(connection, list(latest))
+            for word in latest.values():
+                rows = versions.get(word.path, [])
+                newest = next((row for row in rows if row.is_current), None)
+                if word.label is None:
+                    changed += sum(self._unsay(connection, row, now) for row in rows if row.said)
+                elif newest is None:
+                    unknown.append(word)
+                elif newest.image_id is None:
+                    waiting += [word] if newest.state in _WAITING else []
+                elif any(row.said for row in rows):
+                    changed += self._say(connection, rows, newest, word, now)
+                else:
+                    plain.append((newest, word))
+            changed += self._say_first(connection, plain, now)
+        return Taken(changed, tuple(waiting), tuple(unknown))
+
+    def _say_first(
+        self, connection: Connection, words: Sequence[tuple[Any, Word]], now: str
+    ) -> int:
+        """Say what nothing was said of before, all at once."""
+        given = [Given(row.image_id, str(w.label), w.who, w.at) for row, w in words]
+        said = [{"b_id": row.id, "b_said": word.label} for row, word in words]
+        if said:
+            statement = update(File).where(File.id == bindparam("b_id"))
+            connection.execute(statement.values(said=bindparam("b_said")), said)
+        return give(connection, given, self._title, self._many, now)
 
     def _say(
         self, connection: Connection, rows: Iterable[Any], newest: Any, word: Word, now: str
@@ -114,10 +138,6 @@ class LabelWords:
         given = Given(newest.image_id, word.label, word.who, word.at)
         return changed + give(connection, [given], self._title, self._many, now)
 
-    def _unsay_path(self, connection: Connection, path: bytes, now: str) -> int:
-        rows = [row for row in _rows(connection, path) if row.said is not None]
-        return sum(self._unsay(connection, row, now) for row in rows)
-
     def _unsay(self, connection: Connection, row: Any, now: str) -> int:
         """Take back what a file said, unless another file that is there says the same; where
         another says otherwise, its word counts again."""
@@ -131,33 +151,23 @@ class LabelWords:
         return changed
 
     def _others(self, connection: Connection, image_id: int) -> list[str]:
-        query = (
-            select(File.said)
-            .where(File.image_id == image_id, File.source == self._title)
-            .where(File.is_current == text("1"), File.removed_at.is_(None))
-            .where(File.said.is_not(None))
-            .order_by(File.id.desc())
-        )
-        return [str(said) for said in connection.execute(query).scalars()]
+        """Return what other files of the source that are there say of an image, newest first."""
+        values = {"image": image_id, "source": self._title}
+        return list(connection.exec_driver_sql(_OTHERS, values).scalars())
 
 
-def _split(words: Iterable[Word]) -> tuple[list[Word], list[Word]]:
-    """Part words that say something from those that take something back."""
-    said: list[Word] = []
-    unsaid: list[Word] = []
-    for word in words:
-        (unsaid if word.label is None else said).append(word)
-    return said, unsaid
-
-
-def _rows(connection: Connection, path: bytes) -> Sequence[Any]:
-    """Return the newest version of a path, and older ones of which something was said."""
-    query = select(File.id, File.image_id, File.state, File.is_current, File.said).where(
-        File.path == path.decode("utf-8", "backslashreplace"),
-        File.path_bytes == path,
-        (File.is_current == text("1")) | File.said.is_not(None),
+def _versions(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, list[Any]]:
+    """Return the newest version of each path, and older ones of which something was said."""
+    columns = (File.id, File.path_bytes, File.image_id, File.state, File.is_current, File.said)
+    newest = select(*columns).where(File.path_bytes.in_(paths), File.is_current == text("1"))
+    shown = [display_path(path) for path in paths]
+    older = select(*columns).where(
+        File.path.in_(shown), File.is_current == text("0"), File.said.is_not(None)
     )
-    return connection.execute(query).all()
+    found: dict[bytes, list[Any]] = {}
+    for row in [*connection.execute(newest), *connection.execute(older)]:
+        found.setdefault(row.path_bytes, []).append(row)
+    return found
 
 
 def _set_said(connection: Connection, file_id: int, said: str | None) -> None:
