@@ -11,10 +11,10 @@ from daemon.pipeline import BatchRule
 from daemon.service import Reloaded
 
 _log = logging.getLogger("classifyd")
-_WORKERS = frozenset({"runtime", "executor", "decode", "batch"})
+_WORKERS = frozenset({"runtime", "executor", "decode"})
 _SOURCES = frozenset({"sources", "labels"})
 _LABELS = frozenset({"labels", "model"})
-_AT_ONCE = frozenset({"log"}) | _SOURCES | _LABELS | _WORKERS
+_AT_ONCE = frozenset({"log", "batch"}) | _SOURCES | _LABELS | _WORKERS
 
 
 class Reloader:
@@ -40,7 +40,13 @@ class Reloader:
         settings = after.settings
         logs.set_up(settings.log.level, settings.log.format)
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        return Reloaded(sources, rule, bool(changed & _WORKERS), bool(changed & _LABELS))
+        return Reloaded(
+            sources,
+            rule,
+            workers=bool(changed & _WORKERS) or before.settings.batch.max_size != rule.max_size,
+            labels=bool(changed & _LABELS),
+            formats=sorted(settings.decode.formats),
+        )
 
 
 def _changed(before: Settings, after: Settings) -> set[str]:

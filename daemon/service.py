@@ -10,6 +10,7 @@ from typing import Any
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Source
+from daemon.errors import ClassifydError
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
@@ -53,6 +54,7 @@ class Reloaded:
     rule: BatchRule | None = None
     workers: bool = False
     labels: bool = False
+    formats: Sequence[str] | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -70,23 +72,24 @@ class Service:
         self._sources: SourceThreads | None = None
         self._labels = parts.label_threads()
         self._titles: tuple[str, ...] = ()
+        self._formats = parts.formats
+        self._accepted: list[str] | None = None
 
-    def follow(self, sources: Sequence[Source], reload: Reload) -> None:
+    def follow(self, sources: Sequence[Source], reload: Reload, signals: Signals) -> None:
         """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
-        with Signals() as signals:
 
-            def on_tick() -> None:
-                if signals.take_reload():
-                    self._reload(reload)
-                self._tick()
+        def on_tick() -> None:
+            if signals.take_reload():
+                self._reload(reload)
+            self._tick()
 
-            self._begin()
-            try:
-                self._watch(sources)
-                self._parts.loop.run(lambda: signals.stop_asked, on_tick)
-                _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
-            finally:
-                self._end()
+        self._begin()
+        try:
+            self._watch(sources)
+            self._parts.loop.run(lambda: signals.stop_asked, on_tick)
+            _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
+        finally:
+            self._end()
 
     def scan(
         self, sources: Sequence[Source], whole: bool, progress: Callable[[Tally, bool], None]
@@ -94,6 +97,7 @@ class Service:
         """Look once at the sources, classify what waits, and return what was done.
 
         `progress` is called often with the counts so far and whether the looking has ended.
+        Raises `ClassifydError` in the end when a source could not be looked at.
         """
         loop = self._parts.loop
         with Signals() as signals:
@@ -110,6 +114,9 @@ class Service:
                 loop.run(is_over, self._tick)
             finally:
                 self._end()
+        if loop.alarms:
+            lines = [f"source {source}: {alarm}" for source, alarm in sorted(loop.alarms.items())]
+            raise ClassifydError("\n".join(["not everything was looked at", *lines]))
         return loop.tally
 
     def _begin(self) -> None:
@@ -117,15 +124,16 @@ class Service:
         put_back = parts.inbox.release_claims(self._now())
         if put_back:
             _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
-        self._reexamine()
+        self._accepted = parts.board.last_detail().get("formats")
         parts.arrivals.resume()
         parts.delivery.start()
         self._labels.start()
         self._beat("starting")
 
     def _reexamine(self) -> None:
-        before = self._parts.board.last_detail().get("formats")
-        if before is not None and before != list(self._parts.formats):
+        """Read ignored files again once workers are warm that accept other formats."""
+        before, self._accepted = self._accepted, list(self._formats)
+        if before not in (None, self._accepted):
             count = self._parts.inbox.reexamine_ignored(self._now())
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
@@ -153,16 +161,19 @@ class Service:
             self._labels.stop(5.0)
             self._labels = self._parts.label_threads()
             self._labels.start()
+        self._formats = fresh.formats or self._formats
         if fresh.sources is not None and self._sources is not None:
             self._sources.stop(5.0)
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
         self._parts.requests.look()
+        self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
+        if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
+            self._reexamine()
         phase = "running" if self._parts.pipeline.lane else "starting"
         if self._parts.clock.elapsed() >= self._next_beat or phase != self._phase:
             self._next_beat = self._parts.clock.elapsed() + _BEAT_S
-            self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
             self._beat(phase)
 
     def _end(self) -> None:
@@ -202,9 +213,10 @@ class Service:
             "in_flight": parts.pipeline.in_flight,
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "last_error": parts.switcher.last_error or tally.last_error,
+            "model_error": parts.switcher.last_error,
+            "last_error": tally.last_error,
             "sources": list(self._titles),
-            "formats": list(parts.formats),
+            "formats": self._accepted,
         }
 
     def _now(self) -> str:

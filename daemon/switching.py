@@ -44,22 +44,22 @@ class Switcher:
     @property
     def is_settled(self) -> bool:
         """Whether the active version is served, or was tried and cannot be."""
-        active = self._models.active()
-        return self._starting is None and active is not None and active.version_id == self._wanted
+        is_idle = self._starting is None and not self._anew
+        return is_idle and self._wanted == self._models.newest_deployment()
 
     def look(self, anew: bool = False) -> None:
-        """Start workers for the active version unless they run, start, or have just failed.
+        """Start workers for a deployment that is new, once; activating again tries again.
 
         `anew` starts them in any case: their settings have changed.
         """
         self._anew = self._anew or anew
         if self._starting is not None:
             return
-        active = self._models.active()
-        if active is None or (active.version_id == self._wanted and not self._anew):
+        deployment, active = self._models.newest_deployment(), self._models.active()
+        if active is None or (deployment == self._wanted and not self._anew):
             return
         self._anew = False
-        self._wanted = active.version_id
+        self._wanted = deployment
         self._starting = lane = self._make(active)
         _log.info("loading model %s", active.name)
         threading.Thread(

@@ -25,19 +25,21 @@ def run(config: Path | None) -> None:
     """
     from daemon import app, logs
     from daemon.reloading import Reloader
+    from daemon.signals import Signals
 
     loaded = load_config(config)
     logs.set_up(loaded.settings.log.level, loaded.settings.log.format)
     app.prepare_environment(loaded.settings)
-    wiring = app.Wiring(loaded)
-    sources = wiring.sources()
-    app.make_folders(loaded.settings)
-    with app.open_lock(loaded):
-        engine = app.upgraded_engine(loaded)
-        service = wiring.service(engine)
-        labels = {source.title for source in wiring.label_sources()}
-        _greet(loaded, [source for source in sources if source.title not in labels])
-        service.follow(sources, Reloader(wiring))
+    with Signals() as signals:
+        wiring = app.Wiring(loaded)
+        sources = wiring.sources()
+        app.make_folders(loaded.settings)
+        with app.open_lock(loaded):
+            engine = app.upgraded_engine(loaded)
+            service = wiring.service(engine)
+            labels = {source.title for source in wiring.label_sources()}
+            _greet(loaded, [source for source in sources if source.title not in labels])
+            service.follow(sources, Reloader(wiring), signals)
 
 
 def _greet(loaded: "Loaded", sources: "list[Source]") -> None:

@@ -104,8 +104,8 @@ def _problems(report: Report) -> Iterator[str]:
             f"the files of {held:,} labels were removed, more than a tenth of all labels at once; "
             "put them back, or `classifyd labels confirm-removals`"
         )
-    if daemon.get("detail", {}).get("last_error") and daemon["is_running"]:
-        yield f"last error: {printable(daemon['detail']['last_error'])}"
+    if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
+        yield f"model: {printable(daemon['detail']['model_error'])}"
 
 
 def _not_running(daemon: Report) -> str:

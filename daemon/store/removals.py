@@ -34,7 +34,8 @@ _LOST = """
     SELECT count(DISTINCT label.id)
     FROM ({gone}) AS gone
     JOIN label INDEXED BY ix_label_image_id
-      ON label.image_id = gone.image_id AND label.label = gone.said AND label.source = gone.source AND label.retracted_at IS NULL
+      ON label.image_id = gone.image_id AND label.label = gone.said
+      AND label.source = gone.source AND label.retracted_at IS NULL
     WHERE NOT EXISTS (
         SELECT 1 FROM file AS other INDEXED BY ix_file_image_id
         WHERE other.image_id = gone.image_id AND other.source = gone.source
