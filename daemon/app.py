@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Loaded, Selection, Settings, load
-from daemon.label_sources import build_label_sources, has_many_labels, labels_folder
+from daemon.label_sources import build_label_sources, has_many_labels, watched_folders
 from daemon.loader import load_plugins
 
 if TYPE_CHECKING:
@@ -195,13 +195,10 @@ class Wiring:
         many = has_many_labels(self.catalogue, self.loaded)
         return [Labelling(engine, source, many, self.clock) for source in self.label_sources()]
 
-    def title_of(self, path: Path) -> str:
-        """Return the title of the source whose folder a path is in, `label` elsewhere."""
-        folder = labels_folder(self.loaded)
-        if folder is not None and path.absolute().is_relative_to(folder):
-            return self.label_sources()[0].title
+    def title_of(self, path: Path, elsewhere: str) -> str:
+        """Return the title of the source whose folder a path is in, or `elsewhere`."""
         around = self._around(path).options
-        return str(around.get("title") or around.get("path", "label"))
+        return str(around.get("title") or around.get("path", elsewhere))
 
     def folder_source(self, path: Path) -> "Source":
         """Build a source that looks at one folder, for `scan`.
@@ -215,7 +212,7 @@ class Wiring:
         return self.catalogue.sources.build(Selection("folder", options), self.loaded.base)
 
     def _around(self, path: Path) -> Selection:
-        for choice in self.loaded.settings.sources:
+        for choice in watched_folders(self.loaded):
             root = choice.options.get("path")
             if choice.name == "folder" and root is not None:
                 folder = Path(self.loaded.base, Path(str(root)).expanduser()).absolute()

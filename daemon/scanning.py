@@ -27,9 +27,8 @@ SCAN_TITLE = "scan"
 class GivenFiles:
     """A source of files named on the command line, by absolute paths."""
 
-    title = SCAN_TITLE
-
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], title: str = SCAN_TITLE) -> None:
+        self.title = title
         self._paths = paths
 
     def scan(self, intake: Intake) -> None:
@@ -47,8 +46,11 @@ def _sources(wiring: Wiring, paths: Sequence[Path]) -> list[Source]:
         return wiring.sources()
     paths = [plain_path(path) for path in paths]
     folders: list[Source] = [wiring.folder_source(path) for path in paths if path.is_dir()]
-    files = [path for path in paths if not path.is_dir()]
-    return [*folders, GivenFiles(files)] if files else folders
+    files: dict[str, list[Path]] = {}
+    for path in paths:
+        if not path.is_dir():
+            files.setdefault(wiring.title_of(path, SCAN_TITLE), []).append(path)
+    return [*folders, *(GivenFiles(given, title) for title, given in files.items())]
 
 
 def scan_here(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:

@@ -92,9 +92,12 @@ def test_a_scan_labels_too_and_null_switches_the_folder_off(tmp_path):
     daemon = DaemonProcess(tmp_path)
     daemon.deploy(stub_bundle(tmp_path / "bundles"))
     fill(tmp_path / "labels" / "cat", 3, 5)
-    assert daemon.run("scan").returncode == 0
+    assert daemon.run("scan", "labels/cat/0.png").returncode == 0
+    assert labels(daemon) == {"cat": 1}
+    assert daemon.run("scan", "labels/cat").returncode == 0
     assert labels(daemon) == {"cat": 3}
-    fill(tmp_path / "labels" / "dog", 3, 6)
+    assert daemon.query("SELECT DISTINCT source FROM file") == [("labels",)]
+    fill(tmp_path / "labels" / "bird", 3, 8)
     daemon.configure({"labels": {"folder": None}})
     assert daemon.run("scan").returncode == 0
     assert labels(daemon) == {"cat": 3}

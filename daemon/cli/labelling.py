@@ -46,7 +46,11 @@ def open_desk(config: Path | None) -> Iterator[Desk]:
     known = KnownFiles(engine)
     many = has_many_labels(wiring.catalogue, wiring.loaded)
     contents = Contents(known, decode_limits(wiring.loaded.settings))
-    importer = Importer(known, Inbox(engine, "label"), wiring.title_of, many)
+
+    def title_of(path: Path) -> str:
+        return wiring.title_of(path, "label")
+
+    importer = Importer(known, Inbox(engine, "label"), title_of, many)
     try:
         yield Desk(wiring, engine, many, contents, known, importer)
     finally:
