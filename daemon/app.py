@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Loaded, Selection, Settings, load
-from daemon.label_sources import build_label_sources, has_many_labels, watched_folders
+from daemon.domain import SCAN_TITLE
+from daemon.label_sources import build_label_sources, has_many_labels
 from daemon.loader import load_plugins
 
 if TYPE_CHECKING:
@@ -195,30 +196,10 @@ class Wiring:
         many = has_many_labels(self.catalogue, self.loaded)
         return [Labelling(engine, source, many, self.clock) for source in self.label_sources()]
 
-    def title_of(self, path: Path, elsewhere: str) -> str:
-        """Return the title of the source whose folder a path is in, or `elsewhere`."""
-        around = self._around(path).options
-        return str(around.get("title") or around.get("path", elsewhere))
-
     def folder_source(self, path: Path) -> "Source":
-        """Build a source that looks at one folder, for `scan`.
-
-        Inside a configured source's folder its title and rules hold; elsewhere the title is
-        `scan`.
-        """
-        around = self._around(path)
-        options = {**around.options, "path": str(path.absolute()), "create": False}
-        options.setdefault("title", str(around.options.get("path", "scan")))
+        """Build a source that looks at a folder which no configured source holds."""
+        options = {"path": str(path), "title": SCAN_TITLE, "create": False}
         return self.catalogue.sources.build(Selection("folder", options), self.loaded.base)
-
-    def _around(self, path: Path) -> Selection:
-        for choice in watched_folders(self.loaded):
-            root = choice.options.get("path")
-            if choice.name == "folder" and root is not None:
-                folder = Path(self.loaded.base, Path(str(root)).expanduser()).absolute()
-                if path.absolute().is_relative_to(folder):
-                    return choice
-        return Selection("folder")
 
     def make_lane(self, version: "Version") -> "Lane":
         """Build an executor, still without workers, for a model version."""

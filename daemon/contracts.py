@@ -163,8 +163,11 @@ class Source(Protocol):
     def run(self, intake: Intake, stop: threading.Event) -> None:
         """Report until `stop` is set; runs in a thread of its own. May raise: it is restarted."""
 
-    def scan(self, intake: Intake) -> None:
-        """Report once everything that is there now, then return."""
+    def scan(self, intake: Intake, below: Sequence[Path] = ()) -> None:
+        """Report once what is there now, then return: all, or these files and folders only."""
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether this absolute path is within what the source looks at."""
 
 
 class Sink(Protocol):
@@ -211,6 +214,8 @@ class Executor(Protocol):
     """Runs batches on workers, here or elsewhere."""
 
     workers: int
+    trouble: str | None
+    """What keeps workers from working now, for `status`; None when all is well."""
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start the workers and return when all are warm; raises `RuntimeLoadError`.
@@ -219,7 +224,8 @@ class Executor(Protocol):
         """
 
     def submit(self, batch: Batch) -> None:
-        """Hand over a batch; never blocks. At most two for each worker are outstanding."""
+        """Hand over a batch; never blocks. Two for each worker are outstanding at most, and the
+        halves of a failed one."""
 
     def stop(self, deadline_s: float) -> None:
         """Let the batches in hand finish within the deadline, then end the workers.

@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.config import Selection
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from daemon.catalogue import Catalogue
     from daemon.config import Loaded
     from daemon.contracts import LabelSource
-
-TITLE = "labels"
-"""What the watched labels folder is called as a source, wherever it lies."""
 
 MANY = "independent"
 """The reading of heads under which an image may have several labels."""
@@ -37,13 +33,6 @@ def labels_folder(loaded: "Loaded") -> Path | None:
     """Return the watched labels folder as an absolute path, None where it is switched off."""
     folder = loaded.settings.labels.folder
     return None if folder is None else _absolute(loaded, folder)
-
-
-def watched_folders(loaded: "Loaded") -> "list[Selection]":
-    """Return the configured sources, and the labels folder as one more."""
-    folder = loaded.settings.labels.folder
-    labels = [] if folder is None else [Selection("folder", {"path": folder, "title": TITLE})]
-    return [*loaded.settings.sources, *labels]
 
 
 def _absolute(loaded: "Loaded", folder: str) -> Path:

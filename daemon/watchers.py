@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from daemon.clock import Clock
 from daemon.contracts import Intake, Sink, Source
 from daemon.delivery import deliver
+from daemon.errors import ClassifydError, DatabaseError
 from daemon.labelling import Labelling
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
 from daemon.store.outbox import Outbox
@@ -16,6 +17,7 @@ _LONGEST_REST_S = 60.0
 _SINK_PAUSE_S = 0.5
 _LABELS_PAUSE_S = 1.0
 _WHOLE_LOOK_S = 60.0
+_DATABASE_PAUSE_S = 15.0
 
 
 class SourceThreads:
@@ -51,9 +53,11 @@ class SourceThreads:
             source.scan(intake)
         except Stopped:
             return
+        except ClassifydError as failure:
+            error = str(failure)
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
-            _log.error("source %s: %s", source.title, error)
+            _log.exception("source %s failed", source.title)
         self._mailbox.put(ScanEnded(source.title, error))
 
     def _spawn(self, target: Callable[..., None], source: Source, *arguments: object) -> None:
@@ -118,9 +122,12 @@ class DeliveryThread:
         for name, sink in self._sinks.items():
             try:
                 taken += deliver(self._outbox, name, sink, self._clock)
+            except DatabaseError as error:
+                _log.warning("delivery to sink %s waits: %s", name, error)
+                self._stop.wait(_DATABASE_PAUSE_S)
             except Exception:
                 _log.exception("delivery to sink %s failed", name)
-                self._stop.wait(_SINK_PAUSE_S)
+                self._stop.wait(_DATABASE_PAUSE_S)
         return taken
 
     def stop(self, deadline_s: float) -> None:

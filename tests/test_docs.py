@@ -56,7 +56,7 @@ def reader(tmp_path):
     """A reader with the default configuration and some photographs, who follows a page."""
     replay = Replay(tmp_path)
     shutil.copyfile(ROOT / "daemon" / "default.yaml", replay.work / "config.yaml")
-    for number, title in enumerate(("dog", "frog", "truck", "turtle")):
+    for number, title in enumerate(("bird", "dog", "frog", "turtle")):
         draw(tmp_path / "Pictures" / f"{title}.jpg", number, "seagreen")
     draw_classes(tmp_path / "Pictures" / "cat-flap", CAT_FLAP)
     draw_classes(replay.work / "photos", FLOWERS)

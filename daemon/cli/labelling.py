@@ -47,8 +47,10 @@ def open_desk(config: Path | None) -> Iterator[Desk]:
     many = has_many_labels(wiring.catalogue, wiring.loaded)
     contents = Contents(known, decode_limits(wiring.loaded.settings))
 
+    sources = wiring.sources()
+
     def title_of(path: Path) -> str:
-        return wiring.title_of(path, "label")
+        return next((source.title for source in sources if source.holds(path)), "label")
 
     importer = Importer(known, Inbox(engine, "label"), title_of, many)
     try:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from daemon.contracts import Factory, FileNews, LabelSource, Source, Word, Words
 from daemon.hookspecs import hookimpl
-from daemon.label_sources import TITLE
 from daemon.labels.class_name import class_name
 from plugins.sources.folder import FolderOptions, FolderSource
 
@@ -19,7 +18,9 @@ log = logging.getLogger(__name__)
 class ClassFolderOptions(FolderOptions):
     """Which folder, and how closely it is watched; its sub-folders are classes."""
 
-    title: str = Field(default=TITLE, description="Its name as a source of images and of labels.")
+    title: str = Field(
+        default="labels", description="Its name as a source of images and of labels."
+    )
 
     @model_validator(mode="before")
     @classmethod
