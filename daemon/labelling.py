@@ -51,6 +51,10 @@ class Labelling:
             self._told = 0
         return sum(self._ask(chunk, is_held) for chunk in _chunks(news))
 
+    def alarm(self, trouble: str | None) -> None:
+        """Let `status` tell that the source cannot be heard; None: it can again."""
+        self._words.alarm(trouble, utc_text(self._clock.now()))
+
     def _hold(self, now: float) -> bool:
         """Tell whether removals must be confirmed; the log tells when they become more."""
         held = self._words.held(utc_text(now))

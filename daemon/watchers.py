@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from daemon.clock import Clock
 from daemon.contracts import Intake, Sink, Source
@@ -172,7 +173,7 @@ class LabelThreads:
                 rest_s = _LABELS_PAUSE_S
                 whole_at = now + _WHOLE_LOOK_S if is_whole else whole_at
             else:
-                rest_s = min(_LONGEST_REST_S, rest_s * 2)
+                rest_s, whole_at = min(_LONGEST_REST_S, rest_s * 2), 0.0
             self._stop.wait(rest_s)
 
     def stop(self, deadline_s: float) -> None:
@@ -188,7 +189,13 @@ def _look(labelling: Labelling, whole: bool) -> bool:
     """Ask a label source; tells whether that went well."""
     try:
         labelling.look(whole)
-    except Exception:
+        if whole:
+            labelling.alarm(None)
+        return True
+    except DatabaseError as error:
+        _log.warning("label source %s waits: %s", labelling.title, error)
+    except Exception as error:
         _log.exception("label source %s failed", labelling.title)
-        return False
-    return True
+        with suppress(DatabaseError):
+            labelling.alarm(f"{type(error).__name__}: {error}")
+    return False

@@ -3,9 +3,11 @@
 import pytest
 from filled import at
 
+from daemon.clock import SystemClock
 from daemon.contracts import Word, Words
 from daemon.labelling import Labelling
-from daemon.testing import ManualClock
+from daemon.testing import ManualClock, until
+from daemon.watchers import LabelThreads
 from plugins.labels.class_folder import ClassFolder, ClassFolderOptions
 
 
@@ -271,3 +273,22 @@ def test_a_word_waits_until_its_file_was_read(filled, engine, clock, tmp_path):
     )
     assert asked(engine, log, clock) == 1
     assert filled.execute("SELECT cursor FROM source_state") == [("3",)]
+
+
+def test_a_label_source_that_fails_is_an_alarm_until_it_is_heard_again(filled, engine, clock):
+    class Torn(Log):
+        def since(self, cursor, news):
+            if not self.words:
+                raise ConnectionError("no route")
+            return super().since(cursor, news)
+
+    log = Torn()
+    threads = LabelThreads([Labelling(engine, log, False, clock)], SystemClock())
+    threads.start()
+    query = "SELECT alarm FROM source_state WHERE title = 'log'"
+    until(lambda: filled.execute(query) == [("its labels: ConnectionError: no route",)])
+    filled.seen("/in/a.jpg")
+    log.words = (Word(b"/in/a.jpg", "dog"),)
+    threads.stop(5.0)
+    assert filled.execute("SELECT label FROM label") == [("dog",)]
+    assert filled.execute(query) == [(None,)]

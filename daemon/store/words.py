@@ -17,6 +17,8 @@ from daemon.text import display_path
 
 _WAITING = frozenset({FileState.SETTLING, FileState.QUEUED, FileState.CLAIMED, FileState.RETRY})
 
+_TROUBLE = "its labels: "
+
 # Files of the source that were classified and have said nothing yet.
 _UNSAID = """
     SELECT path_bytes FROM file
@@ -66,6 +68,18 @@ class LabelWords:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["title"], set_={"cursor": cursor})
             )
+
+    def alarm(self, trouble: str | None, now: str) -> None:
+        """Let `status` tell that the source cannot be heard; None: it can again. An alarm of the
+        source's folder stays as it is."""
+        values = {"alarm": trouble and _TROUBLE + trouble, "alarm_at": trouble and now}
+        mine = (SourceState.title == self._title, SourceState.alarm.startswith(_TROUBLE))
+        with writing(self._engine) as connection:
+            if trouble is None:
+                connection.execute(update(SourceState).where(*mine).values(values))
+            elif not self._is_alarmed(connection):
+                row = upsert(SourceState).values(title=self._title, **values)
+                connection.execute(row.on_conflict_do_update(index_elements=["title"], set_=values))
 
     def news(self, since: str, removed_before: str) -> list[FileNews]:
         """Return the files classified since then that have said nothing yet, and those removed
