@@ -12,13 +12,15 @@ import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Loaded, Selection, Settings, load
 from daemon.domain import SCAN_TITLE
+from daemon.label_sources import build_label_sources, has_many_labels
 from daemon.loader import load_plugins
 
 if TYPE_CHECKING:
     import click
     from sqlalchemy import Engine
 
-    from daemon.contracts import DecodeLimits, Source, WorkerSetup
+    from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
+    from daemon.labelling import Labelling
     from daemon.pipeline import Lane
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
@@ -160,6 +162,7 @@ class Wiring:
         from daemon.clock import SystemClock
 
         self.loaded = loaded
+        self._labels: tuple[Loaded, list[LabelSource]] | None = None
         self.clock = SystemClock()
         self.catalogue = make_catalogue(loaded.settings)
         for name, reason in self.catalogue.plugins.broken.items():
@@ -167,16 +170,31 @@ class Wiring:
         self.catalogue.validate(loaded.settings, loaded.base, loaded.origins)
 
     def sources(self) -> list["Source"]:
-        """Build the configured sources; raises `ConfigError` for two of one title."""
+        """Build all sources, those of label sources too; raises `ConfigError` for two of one
+        title."""
         from daemon.errors import ConfigError
 
         table = self.catalogue.sources
         built = [table.build(choice, self.loaded.base) for choice in self.loaded.settings.sources]
+        built += [labels.folder for labels in self.label_sources() if labels.folder is not None]
         titles = [source.title for source in built]
         for title in titles:
             if titles.count(title) > 1:
                 raise ConfigError(f"sources: two are called {title!r}; give one another `title`")
         return built
+
+    def label_sources(self) -> list["LabelSource"]:
+        """Return the configured label sources, built once; raises `ConfigError`."""
+        if self._labels is None or self._labels[0] is not self.loaded:
+            self._labels = self.loaded, build_label_sources(self.catalogue, self.loaded)
+        return self._labels[1]
+
+    def labellings(self, engine: "Engine") -> list["Labelling"]:
+        """Wire each label source to the database."""
+        from daemon.labelling import Labelling
+
+        many = has_many_labels(self.catalogue, self.loaded)
+        return [Labelling(engine, source, many, self.clock) for source in self.label_sources()]
 
     def folder_source(self, path: Path) -> "Source":
         """Build a source that looks at a folder which no configured source holds."""
@@ -214,7 +232,7 @@ class Wiring:
         from daemon.store.recording import Recorder
         from daemon.switching import Switcher
         from daemon.tries import Tries
-        from daemon.watchers import DeliveryThread
+        from daemon.watchers import DeliveryThread, LabelThreads
 
         settings = self.loaded.settings
         names = sink_names([choice.name for choice in settings.sinks])
@@ -245,6 +263,7 @@ class Wiring:
             switcher=switcher,
             requests=Requests(engine, board, pipeline, switcher, self.clock),
             delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
+            label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             runtime=settings.runtime.name,
             formats=tuple(sorted(settings.decode.formats)),

@@ -11,7 +11,16 @@ from pydantic import BaseModel, ValidationError
 from daemon.config import Selection, Settings
 from daemon.config.problems import Problem, nearest, problems
 from daemon.config.reading import dotted
-from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+from daemon.contracts import (
+    Backbone,
+    Executor,
+    Factory,
+    Head,
+    LabelSource,
+    Runtime,
+    Sink,
+    Source,
+)
 from daemon.errors import ConfigError, PluginError
 from daemon.loader import Plugins
 
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS = ("backbones", "heads", "runtimes", "sources", "sinks", "executors")
+KINDS = ("backbones", "heads", "runtimes", "sources", "label_sources", "sinks", "executors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Table(Generic[T]):
     @property
     def word(self) -> str:
         """The kind in the singular: `backbone`."""
-        return self.kind.removesuffix("s")
+        return _singular(self.kind)
 
     def options(self, selection: Selection, base: Path) -> BaseModel:
         """Return a selection's options, paths counting from `base`; raises `PluginError`."""
@@ -100,6 +109,7 @@ class Catalogue:
         self.heads: Table[Head] = self._table("heads")
         self.runtimes: Table[Runtime] = self._table("runtimes")
         self.sources: Table[Source] = self._table("sources")
+        self.label_sources: Table[LabelSource] = self._table("label_sources")
         self.sinks: Table[Sink] = self._table("sinks")
         self.executors: Table[Executor] = self._table("executors")
 
@@ -141,7 +151,7 @@ class Catalogue:
         owners: dict[str, str] = {}
         for plugin, factories in self._registered(f"register_{kind}"):
             for factory in factories:
-                word = f"{kind.removesuffix('s')} {factory.name}"
+                word = f"{_singular(kind)} {factory.name}"
                 _claim(owners, word, factory.name, self.plugins.describe(plugin))
                 entries[factory.name] = Entry(factory, plugin, self.plugins.provenance[plugin])
         return Table(kind, entries, self.plugins.broken)
@@ -157,6 +167,10 @@ class Catalogue:
                 self.plugins.fail(plugin, f"{hook} must return factories, got {got}")
             else:
                 yield plugin, factories
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s").replace("_", " ")
 
 
 def _claim(owners: dict[str, str], what: str, name: str, owner: str) -> None:

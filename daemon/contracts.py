@@ -232,3 +232,56 @@ class Executor(Protocol):
 
         May be called while `start` or another `stop` runs: the nearer deadline counts.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class FileNews:
+    """What became of a file in a label source's own folder: it was classified, or removed."""
+
+    path: bytes
+    is_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a label source says of one file: a class, or None to take back what it said before.
+
+    `at` is when it was said, UTC ISO-8601; None means now.
+    """
+
+    path: bytes
+    label: str | None
+    who: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a label source has to say, and the cursor that it goes on from after that.
+
+    The cursor is kept once every word was taken in. Until then the same words may be asked for
+    again: a word that was taken in before changes nothing.
+    """
+
+    words: Sequence[Word] = ()
+    cursor: str | None = None
+
+
+class LabelSource(Protocol):
+    """Says which class images belong to.
+
+    `title` tells label sources apart, and is the source of their labels. `folder` is a source of
+    the same title that is watched beside the configured ones, so that its files are classified
+    too; None where the labels are of files that other sources find.
+    """
+
+    title: str
+    folder: Source | None
+
+    def since(self, cursor: str | None, news: Sequence[FileNews]) -> Words:
+        """Say what is new: about the files of `news`, which are in its own folder, and whatever
+        else came after `cursor` (None: from the beginning).
+
+        Asked each second in a thread of its own; news is repeated until something is said of it.
+        May raise: it is asked again later.
+        """

@@ -11,7 +11,16 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+    from daemon.contracts import (
+        Backbone,
+        Executor,
+        Factory,
+        Head,
+        LabelSource,
+        Runtime,
+        Sink,
+        Source,
+    )
 
 PROJECT = "classifyd"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -36,6 +45,11 @@ def register_runtimes() -> "Iterable[Factory[Runtime]]":  # type: ignore[empty-b
 @hookspec
 def register_sources() -> "Iterable[Factory[Source]]":  # type: ignore[empty-body]
     """Where images come from, chosen by each entry of `sources`."""
+
+
+@hookspec
+def register_label_sources() -> "Iterable[Factory[LabelSource]]":  # type: ignore[empty-body]
+    """Where labels come from, chosen by `labels.folder` and each entry of `labels.sources`."""
 
 
 @hookspec

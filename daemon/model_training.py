@@ -11,6 +11,7 @@ from daemon.app import Wiring, decode_limits, register_installed
 from daemon.artifacts import write_bundle
 from daemon.clock import utc_text
 from daemon.errors import TrainingError, UsageError
+from daemon.label_sources import MANY
 from daemon.manifest import NAME
 from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
@@ -47,7 +48,7 @@ def train_folder(
     except BaseException as error:
         runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
         raise
-    _record(wiring, engine, trained)
+    _record(wiring, engine, recipe, trained)
     runs.finish(run_id, _data(trained), trained.metrics, _now(wiring))
     return version, trained
 
@@ -92,9 +93,10 @@ def _register(
     return register_installed(Models(engine), bundle, _now(wiring), run_id)
 
 
-def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
+def _record(wiring: Wiring, engine: "Engine", recipe: Recipe, trained: Trained) -> None:
     images = [LabelledImage(image.facts, image.label, image.side) for image in trained.images]
-    Labels(engine).record(images, STRATEGY, _now(wiring))
+    many = recipe.head.reading == MANY
+    Labels(engine).record(images, STRATEGY, _now(wiring), many)
 
 
 def _check_name(name: str) -> None:

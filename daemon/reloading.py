@@ -12,7 +12,9 @@ from daemon.service import Reloaded
 
 _log = logging.getLogger("classifyd")
 _WORKERS = frozenset({"runtime", "executor", "decode"})
-_AT_ONCE = frozenset({"log", "sources", "model", "batch"}) | _WORKERS
+_SOURCES = frozenset({"sources", "labels"})
+_LABELS = frozenset({"labels", "model"})
+_AT_ONCE = frozenset({"log", "batch"}) | _SOURCES | _LABELS | _WORKERS
 
 
 class Reloader:
@@ -29,7 +31,7 @@ class Reloader:
             self._wiring.catalogue.validate(after.settings, after.base, after.origins)
             changed = _changed(before.settings, after.settings)
             self._wiring.loaded = after
-            sources = self._wiring.sources() if "sources" in changed else None
+            sources = self._wiring.sources() if changed & _SOURCES else None
         except ClassifydError as error:
             self._wiring.loaded = before
             _log.error("the configuration is not reloaded: %s", error)
@@ -42,6 +44,7 @@ class Reloader:
             sources,
             rule,
             workers=bool(changed & _WORKERS) or before.settings.batch.max_size != rule.max_size,
+            labels=bool(changed & _LABELS),
             formats=sorted(settings.decode.formats),
         )
 

@@ -20,7 +20,7 @@ from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
-from daemon.watchers import DeliveryThread, SourceThreads
+from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
@@ -40,6 +40,7 @@ class Parts:
     switcher: Switcher
     requests: Requests
     delivery: DeliveryThread
+    label_threads: Callable[[], LabelThreads]
     loop: Loop
     runtime: str
     formats: Sequence[str]
@@ -52,6 +53,7 @@ class Reloaded:
     sources: Sequence[Source] | None = None
     rule: BatchRule | None = None
     workers: bool = False
+    labels: bool = False
     formats: Sequence[str] | None = None
 
 
@@ -68,6 +70,7 @@ class Service:
         self._next_beat = 0.0
         self._phase = ""
         self._sources: SourceThreads | None = None
+        self._labels = parts.label_threads()
         self._titles: tuple[str, ...] = ()
         self._formats = parts.formats
         self._accepted: list[str] | None = None
@@ -124,6 +127,7 @@ class Service:
         self._accepted = parts.board.last_detail().get("formats")
         parts.arrivals.resume()
         parts.delivery.start()
+        self._labels.start()
         self._beat("starting")
 
     def _reexamine(self) -> None:
@@ -135,7 +139,7 @@ class Service:
 
     def _watch(self, sources: Sequence[Source]) -> None:
         self._titles = tuple(source.title for source in sources)
-        self._parts.board.forget_sources(self._titles)
+        self._parts.board.forget_sources((*self._titles, *self._labels.titles))
         self._sources = self._source_threads()
         self._sources.start(sources)
 
@@ -153,6 +157,10 @@ class Service:
             self._parts.pipeline.rule = fresh.rule
         if fresh.workers:
             self._parts.switcher.look(anew=True)
+        if fresh.labels:
+            self._labels.stop(5.0)
+            self._labels = self._parts.label_threads()
+            self._labels.start()
         self._formats = fresh.formats or self._formats
         if fresh.sources is not None and self._sources is not None:
             self._sources.stop(5.0)
@@ -185,6 +193,7 @@ class Service:
             last_first.callback(lambda: parts.delivery.stop(left()))
             last_first.callback(lambda: parts.inbox.release_claims(self._now()))
             last_first.callback(lambda: parts.switcher.stop(left()))
+            last_first.callback(lambda: self._labels.stop(min(5.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))

@@ -1,19 +1,23 @@
-"""The threads around the loop: one for each source, one for the sinks."""
+"""The threads around the loop: one for each source and label source, one for the sinks."""
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from daemon.clock import Clock
 from daemon.contracts import Intake, Sink, Source
 from daemon.delivery import deliver
 from daemon.errors import ClassifydError, DatabaseError
+from daemon.labelling import Labelling
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
 from daemon.store.outbox import Outbox
 
 _log = logging.getLogger("classifyd")
 _LONGEST_REST_S = 60.0
 _SINK_PAUSE_S = 0.5
+_LABELS_PAUSE_S = 1.0
+_WHOLE_LOOK_S = 60.0
 _DATABASE_PAUSE_S = 15.0
 
 
@@ -136,3 +140,62 @@ class DeliveryThread:
                 self._round()
         for sink in self._sinks.values():
             sink.close()
+
+
+class LabelThreads:
+    """Asks label sources each second; one that fails is asked again, later each time."""
+
+    def __init__(self, labellings: Sequence[Labelling], clock: Clock) -> None:
+        self._labellings = tuple(labellings)
+        self._clock = clock
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The label sources' titles."""
+        return tuple(labelling.title for labelling in self._labellings)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        for labelling in self._labellings:
+            name = f"labels {labelling.title}"
+            thread = threading.Thread(target=self._run, args=(labelling,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _run(self, labelling: Labelling) -> None:
+        rest_s, whole_at = _LABELS_PAUSE_S, 0.0
+        while not self._stop.is_set():
+            now = self._clock.elapsed()
+            is_whole = now >= whole_at
+            if _look(labelling, is_whole):
+                rest_s = _LABELS_PAUSE_S
+                whole_at = now + _WHOLE_LOOK_S if is_whole else whole_at
+            else:
+                rest_s, whole_at = min(_LONGEST_REST_S, rest_s * 2), 0.0
+            self._stop.wait(rest_s)
+
+    def stop(self, deadline_s: float) -> None:
+        """Stop asking, and take in what the last batches brought; slow sources are left behind."""
+        self._stop.set()
+        for thread, labelling in zip(self._threads, self._labellings, strict=False):
+            thread.join(deadline_s)
+            if not thread.is_alive():
+                _look(labelling, whole=True)
+
+
+def _look(labelling: Labelling, whole: bool) -> bool:
+    """Ask a label source; tells whether that went well."""
+    try:
+        labelling.look(whole)
+        if whole:
+            labelling.alarm(None)
+        return True
+    except DatabaseError as error:
+        _log.warning("label source %s waits: %s", labelling.title, error)
+    except Exception as error:
+        _log.exception("label source %s failed", labelling.title)
+        with suppress(DatabaseError):
+            labelling.alarm(f"{type(error).__name__}: {error}")
+    return False

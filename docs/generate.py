@@ -195,7 +195,7 @@ def plugins_page() -> str:
     catalogue = Catalogue(load_plugins(plugins.BUILTIN, ()))
     parts = [PLUGINS_HEAD]
     for group, entries in catalogue.tables().items():
-        parts.append(f"## {group.capitalize()}\n")
+        parts.append(f"## {group.capitalize().replace('_', ' ')}\n")
         for name, entry in entries.entries.items():
             if entry.origin == BUILT_IN:
                 parts.append(f"### `{name}`\n\n{entry.factory.summary}\n")

@@ -13,6 +13,7 @@ BUILTIN = (
     "plugins.heads.multilabel",
     "plugins.runtimes.keras_runtime",
     "plugins.sources.folder",
+    "plugins.labels.class_folder",
     "plugins.sinks.jsonl",
     "plugins.executors.local",
 )

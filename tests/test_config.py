@@ -134,7 +134,7 @@ WRONG = {
     "sinks:\n": "config.yaml:1: sinks: must be a list, got nothing",
     "state_dir: 3": "state_dir: must be a path, got 3",
     "database: ''": "database: must",
-    "labels: {path: labels}": "labels: unknown key",
+    "labels: {path: labels}": "labels.path: unknown key",
     "batch: {max_size: 8}\nlog: {}\nbatch: {}\n": "config.yaml:3: batch: is there twice, first on",
     "batch:\n\tmax_size: 3": "config.yaml:2: a tab in the indentation",
     "batch: [1\n": "is not valid YAML",

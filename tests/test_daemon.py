@@ -359,7 +359,7 @@ def test_a_vanished_root_raises_an_alarm_loses_no_row_and_recovers(daemon):
     draw(daemon.inbox / "a.png", 1)
     daemon.until_done(1)
     daemon.inbox.rename(daemon.folder / "unplugged")
-    alarm = "SELECT alarm FROM source_state"
+    alarm = "SELECT alarm FROM source_state WHERE title = 'inbox'"
     until(lambda: daemon.query(alarm) != [(None,)])
     assert "is gone" in daemon.query(alarm)[0][0]
     assert daemon.query("SELECT removed_at FROM file") == [(None,)]

@@ -21,6 +21,8 @@ _COMMANDS = {
     "why": "daemon.cli.why",
     "failed": "daemon.cli.failed",
     "retry": "daemon.cli.failed",
+    "label": "daemon.cli.label",
+    "labels": "daemon.cli.labels",
     "status": "daemon.cli.status",
     "doctor": "daemon.cli.doctor",
     "models": "daemon.cli.models",

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.label_sources import labels_folder
+
 if TYPE_CHECKING:
     from daemon.config import Loaded
 
@@ -14,8 +16,12 @@ def absolute(path: str) -> bytes:
 
 
 def source_folders(loaded: "Loaded") -> list[Path]:
-    """Return the folders that the configured sources name, as absolute paths."""
+    """Return the folders that are watched: those of sources, and the labels folder if it is
+    there, as absolute paths."""
     named = [selection.options.get("path") for selection in loaded.settings.sources]
+    labels = labels_folder(loaded)
+    if labels is not None and labels.is_dir():
+        named.append(str(labels))
     return [
         Path(os.path.abspath(loaded.base / Path(path).expanduser()))  # noqa: PTH100
         for path in named

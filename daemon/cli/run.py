@@ -37,7 +37,8 @@ def run(config: Path | None) -> None:
         with app.open_lock(loaded):
             engine = app.upgraded_engine(loaded)
             service = wiring.service(engine)
-            _greet(loaded, sources)
+            labels = {source.title for source in wiring.label_sources()}
+            _greet(loaded, [source for source in sources if source.title not in labels])
             service.follow(sources, Reloader(wiring), signals)
 
 

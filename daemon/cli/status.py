@@ -11,10 +11,10 @@ import click
 
 from daemon.cli.common import config_option, open_database
 from daemon.cli.output import document_option, write_document
-from daemon.cli.times import ago, local_text
+from daemon.cli.times import ago, local_text, utc_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED
-from daemon.store import queries
+from daemon.store import queries, removals
 from daemon.store.database import reading
 from daemon.text import printable
 
@@ -58,10 +58,17 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
         },
         "files": {**counts.states, "waiting": counts.waiting, "is_exact": counts.is_exact},
         "sources": queries.sources(connection),
+        "labels": _labels(connection, now),
         "last_classified_at": queries.last_classified_at(connection),
         "last_failures": queries.last_failures(connection),
     }
     return {"problems": list(_problems(report)), **report}
+
+
+def _labels(connection: "Connection", now: datetime) -> Report:
+    balance = removals.balance(connection, None, utc_text(now))
+    held = balance.lost if balance.is_too_much else 0
+    return {"total": queries.labels_count(connection), "removals_to_confirm": held}
 
 
 def _daemon(beat: Report | None, now: datetime) -> Report:
@@ -92,6 +99,11 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
+    if held := report["labels"]["removals_to_confirm"]:
+        yield (
+            f"the files of {held:,} labels were removed, more than a tenth of all labels at once; "
+            "put them back, or `classifyd labels confirm-removals`"
+        )
     if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
         yield f"model: {printable(daemon['detail']['model_error'])}"
 
@@ -130,6 +142,8 @@ def _facts(report: Report, now: datetime) -> Iterator[tuple[str, str]]:
         yield from _work_facts(report["daemon"].get("detail", {}))
     if last := report["last_classified_at"]:
         yield "latest", f"{local_text(last)} ({ago(last, now)})"
+    if total := report["labels"]["total"]:
+        yield "labels", f"{total:,}"
     for source in report["sources"]:
         how = source["watching"] or "not watched yet"
         listed = f", listed {local_text(source['listed_at'])}" if source["listed_at"] else ""

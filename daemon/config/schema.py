@@ -82,7 +82,7 @@ def in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
             name = link.rpartition("/")[2]
             if name in definitions:
                 return in_words(definitions[name], definitions)
-            return f"a {name.removesuffix('s')}".replace("a e", "an e")
+            return f"a {name.removesuffix('s').replace('_', ' ')}".replace("a e", "an e")
         case {"anyOf": list(choices)}:
             return " or ".join(dict.fromkeys(in_words(each, definitions) for each in choices))
         case {"enum": list(words)}:

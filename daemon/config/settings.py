@@ -14,6 +14,7 @@ from daemon.config.selection import (
     BackboneChoice,
     ExecutorChoice,
     HeadChoice,
+    LabelSourceChoice,
     RuntimeChoice,
     Selection,
     SinkChoice,
@@ -24,6 +25,7 @@ from daemon.config.values import (
     Database,
     Formats,
     ImageSize,
+    LabelsFolder,
     PluginLocation,
     Section,
     Threads,
@@ -131,6 +133,26 @@ class DecodeSettings(_Strict):
     )
 
 
+class LabelsSettings(_Strict):
+    """Where labels come from beside the commands `label` and `labels import`."""
+
+    folder: LabelsFolder = Field(
+        default="labels",
+        description="A watched folder whose sub-folders are classes: an image put into "
+        "labels/cat is labelled cat. null switches it off.",
+    )
+    sources: tuple[LabelSourceChoice, ...] = Field(
+        default=(), description="Further label sources, each a plugin with its options."
+    )
+
+    def selections(self) -> Iterator[tuple[str, Selection]]:
+        """Yield every chosen label source as key in this section and selection."""
+        if self.folder is not None:
+            yield "folder", Selection("class_folder", {"path": self.folder})
+        for number, source in enumerate(self.sources):
+            yield f"sources.{number}", source
+
+
 class LogSettings(_Strict):
     """One line an event, to standard error."""
 
@@ -167,6 +189,7 @@ class Settings(_Strict):
     )
     batch: Annotated[BatchSettings, Section] = BatchSettings()
     decode: Annotated[DecodeSettings, Section] = DecodeSettings()
+    labels: Annotated[LabelsSettings, Section] = LabelsSettings()
     sinks: tuple[SinkChoice, ...] = Field(
         default=(),
         description="Where events go (classified, failed, model activated).",
@@ -192,6 +215,8 @@ class Settings(_Strict):
         yield "executor", "executors", self.executor
         for number, source in enumerate(self.sources):
             yield f"sources.{number}", "sources", source
+        for key, label_source in self.labels.selections():
+            yield f"labels.{key}", "label_sources", label_source
         for number, sink in enumerate(self.sinks):
             yield f"sinks.{number}", "sinks", sink
 

@@ -89,6 +89,11 @@ Text = Annotated[str, Field(min_length=1)]
 Database = Annotated[Text, AfterValidator(_database)]
 """An absolute path of an SQLite file, or the SQLAlchemy URL of another database."""
 
+LabelsFolder = Annotated[
+    Text | None, WithJsonSchema({"anyOf": [{"format": "path"}, {"type": "null"}]})
+]
+"""A folder as written (the plugin that watches it counts from the configuration's), or null."""
+
 Weights = Annotated[Text, AfterValidator(_weights)]
 """A backbone's weights choice (one word), or the absolute path of a file."""
 

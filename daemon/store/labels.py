@@ -9,7 +9,8 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from daemon.domain import ImageFacts
 from daemon.store.database import reading, writing
-from daemon.store.schema import Image, Label, TrainingRun
+from daemon.store.giving import Given, give
+from daemon.store.schema import Image, TrainingRun
 
 _CHUNK = 500
 
@@ -35,14 +36,21 @@ class Labels:
         with reading(self._engine) as connection:
             return {sha256: str(side) for sha256, side in connection.execute(query)}
 
-    def record(self, images: Sequence[LabelledImage], source: str, now: str) -> None:
-        """Write images, their sides (where they have none yet) and their labels."""
+    def record(
+        self, images: Sequence[LabelledImage], source: str, now: str, many: bool = False
+    ) -> None:
+        """Write images, their sides (where they have none yet) and their labels.
+
+        `many`: an image may have several labels, so that these retract none.
+        """
         with writing(self._engine) as connection:
             for start in range(0, len(images), _CHUNK):
-                _record(connection, images[start : start + _CHUNK], source, now)
+                _record(connection, images[start : start + _CHUNK], source, many, now)
 
 
-def _record(connection: Connection, images: Sequence[LabelledImage], source: str, now: str) -> None:
+def _record(
+    connection: Connection, images: Sequence[LabelledImage], source: str, many: bool, now: str
+) -> None:
     connection.execute(
         insert_or_ignore(Image).on_conflict_do_nothing(),
         [image_row(labelled.facts, now) for labelled in images],
@@ -56,26 +64,7 @@ def _record(connection: Connection, images: Sequence[LabelledImage], source: str
         .values(split=bindparam("b_side"), split_at=now),
         [{"b_id": ids[i.facts.sha256], "b_side": i.side} for i in images],
     )
-    wanted = {ids[labelled.facts.sha256]: labelled.label for labelled in images}
-    _label(connection, wanted, source, now)
-
-
-def _label(connection: Connection, wanted: Mapping[int, str], source: str, now: str) -> None:
-    """Give images these labels; what the same source said otherwise before is retracted."""
-    query = select(Label.id, Label.image_id, Label.label, Label.source).where(
-        Label.image_id.in_(list(wanted)), Label.retracted_at.is_(None)
-    )
-    rows = connection.execute(query).all()
-    outdated = [r.id for r in rows if r.source == source and r.label != wanted[r.image_id]]
-    connection.execute(update(Label).where(Label.id.in_(outdated)).values(retracted_at=now))
-    there = {(row.image_id, row.label) for row in rows}
-    fresh = [
-        {"image_id": image_id, "label": label, "source": source, "labelled_at": now}
-        for image_id, label in wanted.items()
-        if (image_id, label) not in there
-    ]
-    if fresh:
-        connection.execute(insert(Label), fresh)
+    give(connection, [Given(ids[i.facts.sha256], i.label) for i in images], source, many, now)
 
 
 def image_row(image: ImageFacts, now: str) -> dict[str, Any]:

@@ -228,6 +228,12 @@ def sources(connection: Connection) -> list[Row]:
     )
 
 
+def labels_count(connection: Connection) -> int:
+    """Return how many labels there are now."""
+    statement = "SELECT count(*) FROM label WHERE retracted_at IS NULL"
+    return int(connection.exec_driver_sql(statement).scalar_one())
+
+
 def last_classified_at(connection: Connection) -> str | None:
     """Return when the newest result was recorded."""
     found = connection.exec_driver_sql("SELECT max(classified_at) FROM file").scalar()

@@ -69,6 +69,7 @@ def row_values(sighting: Sighting, now: str) -> dict[str, Any]:
         "claimed_by": None,
         "lease_until": None,
         "removed_at": None,
+        "image_id": None,
         "state_at": now,
     }
 

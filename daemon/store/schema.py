@@ -94,6 +94,9 @@ class Prediction(Base):
 class File(Base):
     """One version of one path, as found: a row of the inbox.
 
+    `said` is the label that a label source gave the image by this file, once it was taken in, so
+    that nothing is said twice; null again once it was taken back.
+
     `is_current` marks a path's newest version, of which there is exactly one. `label` and
     `classified_at` repeat what the row's own prediction says and when the row got it, so that
     the commonest queries walk one index in order; both are written with `prediction_id`, by
@@ -123,6 +126,13 @@ class File(Base):
             "state_at",
             sqlite_where=text("state IN ('retry', 'quarantined')"),
         ),
+        Index(
+            "ix_file_said",
+            "source",
+            "is_current",
+            "removed_at",
+            sqlite_where=text("said IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -146,6 +156,7 @@ class File(Base):
     prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"))
     label: Mapped[str | None]
     classified_at: Mapped[str | None]
+    said: Mapped[str | None]
 
 
 class Label(Base):
@@ -222,8 +233,9 @@ class Delivery(Base):
 
 
 class SourceState(Base):
-    """What each source last told of itself, for `status`; `alarm` is None when all is well, and
-    `note` is the source's own, kept for it over restarts."""
+    """What each source last told of itself, for `status`; `alarm` is None when all is well,
+    `note` is the source's own, kept for it over restarts, and `cursor` is how far a label source
+    has been heard."""
 
     __tablename__ = "source_state"
 
@@ -233,6 +245,7 @@ class SourceState(Base):
     alarm_at: Mapped[str | None]
     listed_at: Mapped[str | None]
     note: Mapped[str | None]
+    cursor: Mapped[str | None]
 
 
 class Request(Base):

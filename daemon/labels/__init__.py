@@ -1,0 +1,1 @@
+"""Labels as people have them: class names, labels files, class folders; in and out."""
