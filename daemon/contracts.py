@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.learning.evidence import Evidence, GateVerdict
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -217,3 +219,14 @@ class Executor(Protocol):
 
     def stop(self, deadline_s: float) -> None:
         """Let the batches in hand finish within the deadline, then end the workers."""
+
+
+class Gate(Protocol):
+    """Decides whether a challenger may go live; pure over what it is shown."""
+
+    def judge(self, challenger: "Evidence", champion: "Evidence | None") -> "GateVerdict":
+        """Compare two model versions on the same held-out images.
+
+        `champion` is None before the first deployment. Every configured gate must allow the
+        challenger; an exception means no.
+        """

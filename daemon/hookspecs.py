@@ -11,7 +11,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+    from daemon.contracts import Backbone, Executor, Factory, Gate, Head, Runtime, Sink, Source
 
 PROJECT = "classifyd"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -41,6 +41,11 @@ def register_sources() -> "Iterable[Factory[Source]]":  # type: ignore[empty-bod
 @hookspec
 def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
     """Where events go, chosen by each entry of `sinks`."""
+
+
+@hookspec
+def register_gates() -> "Iterable[Factory[Gate]]":  # type: ignore[empty-body]
+    """Who decides whether a challenger may go live, chosen by each entry of `gate`."""
 
 
 @hookspec

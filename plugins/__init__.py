@@ -14,5 +14,6 @@ BUILTIN = (
     "plugins.runtimes.keras_runtime",
     "plugins.sources.folder",
     "plugins.sinks.jsonl",
+    "plugins.gates.holdout",
     "plugins.executors.local",
 )
