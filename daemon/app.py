@@ -105,11 +105,14 @@ def bundle_of(version: "Version", settings: Settings) -> Path:
 
 def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
     """Return the active model version; before the first deployment, deploy the bundled one."""
+    from daemon.delivery import sink_names
+
     active = models.active()
     if active is not None:
         return active
     version = register_bundle(models, BUNDLED_MODEL, settings, now)
-    models.deploy(version, "first start: the bundled model", None, now)
+    sinks = sink_names([choice.name for choice in settings.sinks])
+    models.deploy(version, "first start: the bundled model", None, now, sinks)
     return version
 
 

@@ -4,6 +4,7 @@ All Protocols are structural: a plugin needs to inherit from nothing. Keras is i
 the methods, never with the module.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,14 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+def plain_path(path: Path) -> Path:
+    """Return the absolute path without `..`, so that a file has one name; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (`Path.resolve` follows links)
+
+
 def _from_base(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base", Path())
-    return Path(base, path.expanduser()).absolute()
+    return plain_path(Path(base, path.expanduser()))
 
 
 ConfigPath = Annotated[Path, AfterValidator(_from_base)]
@@ -218,7 +224,10 @@ class Executor(Protocol):
         """Hand over a batch; never blocks. At most two for each worker are outstanding."""
 
     def stop(self, deadline_s: float) -> None:
-        """Let the batches in hand finish within the deadline, then end the workers."""
+        """Let the batches in hand finish within the deadline, then end the workers.
+
+        May be called while `start` or another `stop` runs: the nearer deadline counts.
+        """
 
 
 class Gate(Protocol):

@@ -55,8 +55,8 @@ class Loop:
         self._board = board
         self._clock = clock
         self._next_tick = 0.0
-        self._alarmed: set[str] = set()
         self.tally = Tally()
+        self.alarms: dict[str, str] = {}
         self.scans_ended = 0
 
     @property
@@ -121,6 +121,8 @@ class Loop:
                 self._note(message)
             case ScanEnded():
                 self.scans_ended += 1
+                if message.error is not None:
+                    self.alarms[message.source] = message.error
             case LaneReady():
                 if not self._switcher.ready(message):
                     raise RuntimeLoadError(f"no model can be served: {message.error}")
@@ -144,11 +146,11 @@ class Loop:
         if news.alarm is not None:
             _log.error("source %s: %s", news.source, news.alarm)
             self._board.source(news.source, alarm=news.alarm, alarm_at=self._now())
-            self._alarmed.add(news.source)
-        if news.recovered and news.source in self._alarmed:
+            self.alarms[news.source] = news.alarm
+        if news.recovered and news.source in self.alarms:
             _log.info("source %s: well again", news.source)
             self._board.source(news.source, alarm=None, alarm_at=None)
-            self._alarmed.discard(news.source)
+            del self.alarms[news.source]
 
     def _now(self) -> str:
         return utc_text(self._clock.now())

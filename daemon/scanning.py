@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from daemon.app import Wiring, upgraded_engine
+from daemon.app import Wiring, open_lock, upgraded_engine
 from daemon.clock import utc_text
-from daemon.contracts import Intake, Source
+from daemon.config import Loaded
+from daemon.contracts import Intake, Source, plain_path
 from daemon.domain import FINAL_STATES, FileStat, Sighting
-from daemon.errors import ClassifydError
+from daemon.errors import BusyError, ClassifydError
 from daemon.progress import Progress, progress_bar
 from daemon.requests import CLASSIFY_STALE
 from daemon.store.board import Board, Stale
@@ -24,7 +25,7 @@ SCAN_TITLE = "scan"
 
 
 class GivenFiles:
-    """A source of files named on the command line."""
+    """A source of files named on the command line, by absolute paths."""
 
     title = SCAN_TITLE
 
@@ -33,7 +34,7 @@ class GivenFiles:
 
     def scan(self, intake: Intake) -> None:
         """Report the files as they are."""
-        paths = [os.fsencode(path.absolute()) for path in self._paths]
+        paths = [os.fsencode(path) for path in self._paths]
         intake.found([Sighting(path, FileStat.of(os.lstat(path)), quiet_s=0.5) for path in paths])
 
     def run(self, intake: Intake, stop: object) -> None:
@@ -44,6 +45,7 @@ class GivenFiles:
 def _sources(wiring: Wiring, paths: Sequence[Path]) -> list[Source]:
     if not paths:
         return wiring.sources()
+    paths = [plain_path(path) for path in paths]
     folders: list[Source] = [wiring.folder_source(path) for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
     return [*folders, GivenFiles(files)] if files else folders
@@ -68,8 +70,7 @@ def scan_here(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:
 
 
 def _summary(tally: Tally) -> str:
-    parts = [f"{count} {kind}" for kind, count in sorted(tally.outcomes.items())]
-    return f"{tally.finished} files: {', '.join(parts)}" if parts else "nothing new to classify"
+    return f"{tally.finished} files: {tally.in_words()}" if tally.finished else "nothing new"
 
 
 def _stale_total(stale: Stale, models: Models) -> int:
@@ -120,8 +121,12 @@ def scan_beside(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:
     def now() -> str:
         return utc_text(wiring.clock.now())
 
+    def wait() -> None:
+        time.sleep(_POLL_S)
+        _require_daemon(wiring.loaded)
+
     if stale:
-        _follow_stale(Board(engine), Stale(engine), Models(engine), now())
+        _follow_stale(Board(engine), Stale(engine), Models(engine), now(), wait)
     if stale and not paths:
         return "done by the running daemon"
     inbox = Inbox(engine, SCAN_TITLE)
@@ -130,27 +135,42 @@ def scan_beside(wiring: Wiring, paths: Sequence[Path], stale: bool) -> str:
         hand = _Hand(inbox, source.title, now)
         source.scan(hand)
         pending.extend(hand.paths)
-    _follow_files(inbox, pending)
+    _follow_files(inbox, pending, wait)
     return f"{len(pending)} files handed to the running daemon, and finished"
 
 
-def _follow_files(inbox: Inbox, pending: list[bytes]) -> None:
+def _require_daemon(loaded: Loaded) -> None:
+    """Raise `BusyError` when nobody holds the lock any more."""
+    try:
+        with open_lock(loaded):
+            pass
+    except BusyError:
+        return
+    raise BusyError(
+        "the daemon has ended before it was done; what it has not done stays queued for the "
+        "next start"
+    )
+
+
+def _follow_files(inbox: Inbox, pending: list[bytes], wait: Callable[[], None]) -> None:
     total = len(pending)
     with progress_bar("classifying") as show:
         while pending:
             pending = inbox.unfinished(pending, FINAL_STATES)
             show(Progress(total - len(pending), total))
             if pending:
-                time.sleep(_POLL_S)
+                wait()
 
 
-def _follow_stale(board: Board, stale: Stale, models: Models, now: str) -> None:
+def _follow_stale(
+    board: Board, stale: Stale, models: Models, now: str, wait: Callable[[], None]
+) -> None:
     total = _stale_total(stale, models)
     request = board.ask(CLASSIFY_STALE, {}, now)
     with progress_bar("classifying again") as show:
         while (outcome := board.outcome(request)) is None:
             show(Progress(total - _stale_total(stale, models), total))
-            time.sleep(_POLL_S)
+            wait()
         show(Progress(total, total))
     if outcome != "done":
         raise ClassifydError(outcome)

@@ -416,7 +416,7 @@ def test_status_of_a_healthy_daemon(classifyd, failures):
         ({"phase": "stopped"}, "the daemon stopped"),
         ({"pid": 2**22 + 1}, "the daemon ended unexpectedly"),
         ({"beat_at": at()}, "has given no sign of life since"),
-        ({"last_error": "bundle x: altered"}, "last error: bundle x: altered"),
+        ({"model_error": "bundle x: altered"}, "model: bundle x: altered"),
     ],
 )
 def test_status_check_fails_with_the_reason(classifyd, three, beat, says):

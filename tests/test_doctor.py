@@ -37,7 +37,7 @@ def beat(phase="running", age_s=1.0, is_alive=True):
         (doctor.check_processor(AVX.replace(" avx avx2", "")), FAIL, "has no AVX"),
         (doctor.check_processor("Features\t: fp asimd\n"), OK, "not x86"),
         (doctor.check_source(folder()), OK, "can be read"),
-        (doctor.check_source(folder(exists=False)), WARN, "mkdir -p /data/in"),
+        (doctor.check_source(folder(exists=False)), WARN, "the daemon makes it"),
         (doctor.check_source(folder(is_readable=False)), FAIL, "chmod"),
         (doctor.check_place("state_dir", folder(), 10**10), OK, "10.0 GB free"),
         (doctor.check_place("state_dir", folder(), 10**9), WARN, "make room soon"),

@@ -1,5 +1,6 @@
 """The `local` executor with real worker processes: deaths, hangs, and their end with the daemon."""
 
+import multiprocessing
 import os
 import queue
 import signal
@@ -90,28 +91,51 @@ def test_batches_are_answered_each_once_by_warm_workers(setup, tmp_path):
     assert pids() == []
 
 
+SLOW_ONCE = """
+import time
+from daemon.contracts import Factory
+from daemon.hookspecs import hookimpl
+from daemon.testing import BrightnessOptions, BrightnessRuntime
+
+class SlowOnce(BrightnessRuntime):
+    def load(self, bundle, max_batch):
+        score, mark = super().load(bundle, max_batch), bundle / "scoring"
+
+        def slow_once(images):
+            if not mark.exists():
+                mark.touch()
+                time.sleep(60)
+            return score(images)
+
+        return slow_once
+
+@hookimpl
+def register_runtimes():
+    yield Factory("slow_once", SlowOnce, BrightnessOptions)
+"""
+
+
 def test_a_killed_worker_fails_its_batch_and_the_next_one_is_answered(setup, tmp_path):
+    plugin = tmp_path / "slow_once_plugin.py"
+    plugin.write_text(SLOW_ONCE)
     path = draw(tmp_path / "a.png", 3)
-    with executor(setup(runtime_options={"batch_s": 20})) as (running, results):
+    with executor(setup(runtime="slow_once", plugins=(str(plugin),))) as (running, results):
         (pid,) = pids()
         running.submit(batch(1, path))
-        os.kill(pid, signal.SIGKILL)
-        failed = results.get(timeout=WAIT_S)
-        assert failed.failure == "the worker was killed by signal 9"
-        assert failed.batch.batch_id == 1 and not failed.fatal and failed.outcomes == ()
-    with executor(setup()) as (running, results):
-        os.kill(*pids(), signal.SIGKILL)
         running.submit(batch(2, path))
-        running.submit(batch(3, path))
-        answers = [results.get(timeout=WAIT_S) for _ in range(2)]
-        assert labels(answers[1]) == ["band-3"]
+        until((setup().bundle / "scoring").exists)
+        os.kill(pid, signal.SIGKILL)
+        failed, answered = (results.get(timeout=WAIT_S) for _ in range(2))
+    assert failed.failure == "the worker was killed by signal 9"
+    assert failed.batch.batch_id == 1 and not failed.fatal and failed.outcomes == ()
+    assert answered.batch.batch_id == 2 and labels(answered) == ["band-3"]
 
 
 def test_a_worker_that_died_while_idle_is_replaced_before_the_next_batch(setup, tmp_path):
     with executor(setup()) as (running, results):
         (pid,) = pids()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not exists(pid))
+        until(lambda: not multiprocessing.active_children())
         running.submit(batch(1, draw(tmp_path / "a.png", 7)))
         assert labels(results.get(timeout=WAIT_S)) == ["band-7"]
 
@@ -191,7 +215,7 @@ def test_when_no_worker_can_be_had_any_more_the_daemon_is_told(setup, tmp_path, 
     with executor(setup(runtime="once", plugins=(str(plugin),))) as (running, results):
         (pid,) = pids()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not exists(pid))
+        until(lambda: not multiprocessing.active_children())
         running.submit(batch(1, draw(tmp_path / "a.png", 1)))
         answer = results.get(timeout=WAIT_S)
     assert answer.fatal and "did not start: it ended with code 1" in answer.failure

@@ -1,8 +1,10 @@
 """A challenger goes live only when it is no worse on images that neither model learned from."""
 
 import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,25 @@ def mostly(share, count, seed=0):
 @pytest.mark.parametrize("factory", REGISTERED, ids=lambda factory: factory.name)
 def test_every_registered_gate_keeps_the_contract(factory):
     check_gate(factory.build(factory.options()))
+
+
+@pytest.mark.parametrize("factory", REGISTERED, ids=lambda factory: factory.name)
+def test_every_registered_gate_tells_the_far_better_from_the_far_worse(factory):
+    gate = factory.build(factory.options())
+    good, bad = make_evidence([True] * 60), make_evidence([False] * 60)
+    assert gate.judge(good, bad).allowed
+    assert not gate.judge(bad, good).allowed
+
+
+def test_the_gate_in_the_documentation_works():
+    page = Path(__file__).parents[1] / "docs" / "explanation" / "gate.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names = {}
+    exec(compile(code, str(page), "exec"), names)
+    (factory,) = names["register_gates"]()
+    gate = factory.build(factory.options())
+    check_gate(gate)
+    assert not gate.judge(make_evidence([False] * 9), None).allowed
 
 
 def test_registering_imports_no_keras_or_numpy():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from daemon.cli.scorecard import scorecard_lines
 from daemon.learning.scorecard import CORRUPTIONS, Card, figures, robustness
 
 CLASSES = ("cat", "dog")
@@ -82,3 +83,22 @@ def test_robustness_asks_the_model_about_spoilt_pixels():
 
     told = robustness(images, ["cat"] * 5 + ["dog"] * 5, CLASSES, by_brightness)
     assert told == {"blur": 1.0, "noise": told["noise"], "brightness": 0.5, "jpeg": 1.0}
+
+
+def test_a_person_reads_every_figure():
+    holdout = card(["cat", "dog"], [[0.9, 0.1], [0.8, 0.2]], folders=["a", "b"])
+    lines = [
+        " ".join(line.split())
+        for line in scorecard_lines(figures(holdout, holdout, {"blur": 0.25}))
+    ]
+    assert lines == [
+        "held out 50.0% right of 2 images",
+        "learned from 50.0% right of 2 images",
+        "cat 100.0%",
+        "dog 0.0% taken for cat (1)",
+        "in a 100.0%",
+        "in b 0.0%",
+        "overfitting 0.0% more right of what it learned from",
+        "calibration 45.0% between sure and right",
+        "under blur 25.0%",
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config, open_database
-from daemon.cli.output import write_document
+from daemon.cli.output import document_option, write_document
 
 if TYPE_CHECKING:
     from daemon.learning.scorecard import Card
@@ -25,7 +25,7 @@ _STAGES = {
 @click.argument("name")
 @click.argument("other", required=False)
 @config_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@document_option
 def compare(name: str, other: str | None, config: Path | None, form: str) -> None:
     """Compare model version NAME with OTHER (the active one by default).
 

@@ -9,7 +9,14 @@ import click
 
 from daemon.cli.common import config_option, load_config, open_database
 from daemon.cli.compare import compare
-from daemon.cli.output import Column, Kind, format_option, write_document, write_rows
+from daemon.cli.output import (
+    Column,
+    Kind,
+    document_option,
+    format_option,
+    write_document,
+    write_rows,
+)
 from daemon.cli.scorecard import scorecard_lines
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ def accuracy(version: "Version") -> float | None:
 @models.command()
 @click.argument("name", required=False)
 @config_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@document_option
 def show(name: str | None, config: Path | None, form: str) -> None:
     """Show one model version (the active one by default): classes, metrics, when it was live."""
     from daemon.errors import UsageError

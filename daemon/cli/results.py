@@ -62,7 +62,7 @@ def _confidence_option(name: str, help_text: str) -> Callable[..., Any]:
 @_confidence_option("--max-confidence", "At most so sure.")
 @click.option("--unknown", is_flag=True, help="Only images that fit no class well.")
 @click.option(
-    "--path", metavar="PATH", help="A file, a folder, or a pattern: '2026*.jpg', '*/cats/*'."
+    "--path", metavar="PATH", help="A file, a folder, or a pattern: 'inbox/2026*.jpg', '*/cats/*'."
 )
 @click.option("--model", metavar="NAME", help="Only where this model version's word is shown.")
 @click.option(

@@ -18,7 +18,7 @@ from daemon.cli.common import config_option, load_config
 )
 @config_option
 def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
-    """Classify what is there once and exit: PATHs, or all configured sources.
+    """Classify what is there once: PATHs, or all configured sources.
 
     Beside a running daemon the files are handed to it, and this command follows its work.
 

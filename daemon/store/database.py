@@ -1,13 +1,14 @@
 """Opening the database: engine, pragmas, and the one kind of write transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DatabaseError as DriverError
 
 from daemon.errors import ConfigError, DatabaseError
 
@@ -52,7 +53,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _set_pragmas(connection: SqliteConnection, _record: Any) -> None:
+def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
@@ -91,8 +92,11 @@ def translated() -> Iterator[None]:
     """Turn what the driver says into a `DatabaseError` with a remedy."""
     try:
         yield
-    except OperationalError as error:
-        raise DatabaseError(_advice(str(error.orig))) from error
+    except (DriverError, sqlite3.DatabaseError) as error:
+        said = getattr(error, "orig", error)
+        if type(said) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+            raise  # the subclasses tell of mistakes of ours
+        raise DatabaseError(_advice(str(said))) from error
 
 
 def _advice(said: str) -> str:

@@ -29,6 +29,7 @@ WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
 )
 _STAT = (File.size, File.mtime_ns, File.inode)
+_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +159,14 @@ class Inbox:
                     rows,
                 )
 
-    def settling(self) -> list[tuple[bytes, FileStat]]:
-        """Return the files that were not whole when the daemon last ran."""
-        query = select(File.path_bytes, *_STAT).where(WAITING, File.state == FileState.SETTLING)
+    def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
+        """Return up to `most` of the files that were not whole when last seen, the latest."""
+        query = (
+            select(File.path_bytes, *_STAT)
+            .where(WAITING, File.state == FileState.SETTLING)
+            .order_by(File.next_try_at.desc(), File.id.desc())
+            .limit(most)
+        )
         with reading(self._engine) as connection:
             return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
 
@@ -191,17 +197,14 @@ class Inbox:
     def known_contents(
         self, sizes: Iterable[int], model_version_id: int
     ) -> dict[int, frozenset[str]]:
-        """Return the hashes, by size, of contents that a model version has classified."""
-        query = (
-            select(Image.size, Image.sha256)
-            .join(Prediction, Prediction.image_id == Image.id)
-            .where(Image.size.in_(list(sizes)), Prediction.model_version_id == model_version_id)
-        )
-        found: dict[int, set[str]] = {}
+        """Return the hashes, by size, of contents that a model version has classified.
+
+        Where thousands are of one size (uncompressed formats), only the newest are told: an older
+        duplicate then costs one more run of the model, not each batch the reading of all.
+        """
         with reading(self._engine) as connection:
-            for size, sha256 in connection.execute(query):
-                found.setdefault(size, set()).add(sha256)
-        return {size: frozenset(hashes) for size, hashes in found.items()}
+            found = {size: _contents(connection, size, model_version_id) for size in set(sizes)}
+        return {size: hashes for size, hashes in found.items() if hashes}
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
@@ -255,6 +258,17 @@ class Inbox:
                 )
                 left.extend(connection.execute(query).scalars())
         return left
+
+
+def _contents(connection: Connection, size: int, model_version_id: int) -> frozenset[str]:
+    query = (
+        select(Image.sha256)
+        .join(Prediction, Prediction.image_id == Image.id)
+        .where(Image.size == size, Prediction.model_version_id == model_version_id)
+        .order_by(Image.id.desc())
+        .limit(_MOST_KNOWN)
+    )
+    return frozenset(connection.execute(query).scalars())
 
 
 def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:

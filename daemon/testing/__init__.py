@@ -9,6 +9,7 @@ from daemon.testing.gates import check_gate, make_evidence
 from daemon.testing.process import (
     DEADLINE_S,
     DaemonProcess,
+    daemon_process,
     running_daemon,
     until,
     workers_of,
@@ -34,6 +35,7 @@ __all__ = [
     "RecordingIntake",
     "StubExecutor",
     "check_gate",
+    "daemon_process",
     "make_evidence",
     "running_daemon",
     "stub_bundle",
