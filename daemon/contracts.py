@@ -165,8 +165,11 @@ class Source(Protocol):
     def run(self, intake: Intake, stop: threading.Event) -> None:
         """Report until `stop` is set; runs in a thread of its own. May raise: it is restarted."""
 
-    def scan(self, intake: Intake) -> None:
-        """Report once everything that is there now, then return."""
+    def scan(self, intake: Intake, below: Sequence[Path] = ()) -> None:
+        """Report once what is there now, then return: all, or these files and folders only."""
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether this absolute path is within what the source looks at."""
 
 
 class Sink(Protocol):

@@ -20,6 +20,9 @@ class FileState(StrEnum):
     GONE = "gone"
 
 
+SCAN_TITLE = "scan"
+"""The source of files that `scan` was given and no configured source holds."""
+
 FINAL_STATES = frozenset({FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from daemon.clock import Clock
 from daemon.contracts import Intake, Sink, Source
 from daemon.delivery import deliver
+from daemon.errors import ClassifydError, DatabaseError
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
 from daemon.store.outbox import Outbox
 
@@ -49,8 +50,10 @@ class SourceThreads:
         except Stopped:
             return
         except Exception as failure:
+        except ClassifydError as failure:
+            error = str(failure)
             error = f"{type(failure).__name__}: {failure}"
-            _log.error("source %s: %s", source.title, error)
+            _log.exception("source %s failed", source.title)
         self._mailbox.put(ScanEnded(source.title, error))
 
     def _spawn(self, target: Callable[..., None], source: Source, *arguments: object) -> None:

@@ -308,3 +308,20 @@ def test_the_queue_is_asked_through_its_index_alone(inbox, engine, filled, monke
         scans = [step[3] for step in plan if step[3].startswith("SCAN") and "file" in step[3]]
         assert all("ix_file_waiting" in scan for scan in scans), (statement, scans)
     engine.dispose()
+
+
+def test_a_row_stays_with_a_source_that_follows_it_and_leaves_one_that_is_no_more(inbox, filled):
+    inbox.sighted("old", [seen()], BEFORE)
+    inbox.sighted("scan", [seen()], NOW)
+    assert rows(filled, "source") == [("old",)]
+    inbox.sighted("new", [seen()], NOW)
+    assert rows(filled, "source") == [("new",)]
+    filled.execute("INSERT INTO source_state (title) VALUES ('new')")
+    inbox.sighted("beside", [seen()], LATER)
+    assert rows(filled, "source") == [("new",)]
+
+
+def test_files_to_be_tried_again_are_counted(inbox, filled):
+    inbox.sighted("in", [seen(), seen(b"/in/b")], BEFORE)
+    filled.execute("UPDATE file SET state = 'retry' WHERE path = '/in/b'")
+    assert inbox.retrying() == 1

@@ -142,6 +142,35 @@ def test_a_scan_of_a_missing_folder_says_so(daemon):
     assert done.returncode == 1 and "is gone" in done.stderr
 
 
+def test_a_part_of_a_source_is_judged_by_the_rules_of_the_whole(daemon):
+    options = {"title": "cats", "include": ["wanted/*.png"], "ignore": ["raw"]}
+    daemon.configure({"sources": [{"name": "folder", "path": "inbox", **options}]})
+    wanted = draw(daemon.inbox / "wanted" / "a.png", 1)
+    unfinished = daemon.inbox / "wanted" / "b.png.part"
+    others = [draw(daemon.inbox / place, 2) for place in ("other.png", "raw/c.png", ".h/d.png")]
+    unfinished.write_bytes(b"half")
+    scan(daemon, daemon.inbox / "wanted", *others)
+    assert daemon.query("SELECT path, source, state, reason FROM file ORDER BY path") == [
+        (str(others[2]), "cats", "ignored", "rule: no include pattern matches"),
+        (str(others[0]), "cats", "ignored", "rule: no include pattern matches"),
+        (str(others[1]), "cats", "ignored", "rule: no include pattern matches"),
+        (str(wanted), "cats", "done", None),
+        (str(unfinished), "cats", "ignored", "rule: temporary name *.part"),
+    ]
+
+
+def test_a_file_first_found_outside_belongs_to_the_source_that_sees_it_later(daemon, tmp_path):
+    path = draw(tmp_path / "photos" / "a.png", 1)
+    scan(daemon, path)
+    assert daemon.query("SELECT source FROM file") == [("scan",)]
+    daemon.configure({"sources": [{"name": "folder", "path": "photos"}]})
+    scan(daemon)
+    assert daemon.query("SELECT source, state FROM file") == [("photos", "done")]
+    path.unlink()
+    scan(daemon)
+    assert daemon.query("SELECT count(*) FROM file WHERE removed_at IS NOT NULL") == [(1,)]
+
+
 # --- beside the running daemon
 
 

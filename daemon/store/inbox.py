@@ -16,11 +16,11 @@ from sqlalchemy import (
     update,
 )
 
-from daemon.domain import FileRef, FileStat, FileState, Sighting
+from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.schema import File, Image, Prediction
+from daemon.store.schema import File, Image, Prediction, SourceState
 from daemon.text import display_path
 from daemon.transitions import Known, Step, first_state, step
 
@@ -54,12 +54,14 @@ class Inbox:
         latest = {sighting.path: sighting for sighting in sightings}
         with reading(self._engine) as connection:
             known = _known(connection, latest)
-        if listing is not None:
-            listing.meet(row.file_id for row in known.values())
-        if all(_step(known, sighting) is Step.NOTHING for sighting in latest.values()):
+            if listing is not None:
+                listing.meet(row.file_id for row in known.values())
+            orphans = _orphans(connection, source, known, latest.values())
+        if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
             return Sighted(self._unsettled(known, latest.values()), 0)
         with writing(self._engine) as connection:
             known = _known(connection, latest)
+            _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
         return Sighted(self._unsettled(known, latest.values()), fresh)
 
@@ -80,7 +82,10 @@ class Inbox:
         if fresh:
             connection.execute(insert(File), [_new_row(source, s, now) for s in fresh])
         if todo[Step.REVISE]:
-            rows = [{"b_id": known[s.path].file_id, **_values(s, now)} for s in todo[Step.REVISE]]
+            rows = [
+                {"b_id": known[s.path].file_id, "source": source, **_values(s, now)}
+                for s in todo[Step.REVISE]
+            ]
             statement = update(File).where(File.id == bindparam("b_id"))
             connection.execute(statement, rows)
         return len(fresh)
@@ -233,6 +238,12 @@ class Inbox:
             return connection.execute(
                 update(File)
                 .where(*due)
+    def retrying(self) -> int:
+        """Return how many files are to be tried again later."""
+        query = select(func.count()).where(WAITING, File.state == FileState.RETRY)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
+
                 .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
             ).rowcount
 
@@ -273,12 +284,28 @@ def _contents(connection: Connection, size: int, model_version_id: int) -> froze
 
 def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
     query = select(
-        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at
+        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at, File.source
+            row.source,
     ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
     return {
         row.path_bytes: Known(
             row.id,
             FileStat(row.size, row.mtime_ns, row.inode),
+def _orphans(
+    connection: Connection, source: str, known: dict[bytes, Known], sightings: Iterable[Sighting]
+) -> list[Sighting]:
+    """Return the sightings whose row no source follows, so that this one takes it over.
+
+    Where two sources see one file it stays with the first, or each rescan would move it.
+    """
+    wanted = [one for one in sightings if one.path in known and one.ignored is None]
+    foreign = [one for one in wanted if known[one.path].source != source]
+    if not foreign or source == SCAN_TITLE:
+        return []
+    followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
+    return [one for one in foreign if known[one.path].source not in followed]
+
+
             FileState(row.state),
             row.reason,
             row.removed_at is not None,
