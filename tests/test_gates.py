@@ -74,7 +74,7 @@ def test_a_loss_within_noise_is_let_through_and_one_beyond_is_not():
     slightly = judged(make_evidence([False] * 3 + [True] * 57), champion)
     assert slightly.allowed
     assert slightly.reasons[0] == (
-        "Overall: right on 57 of 60 held-out images, the active model on 60 (0 gained, 3 lost,"
+        "Overall: right on 57 of 60 held-out images, the champion on 60 (0 gained, 3 lost,"
         " p = 0.12): not worse beyond noise."
     )
     clearly = judged(make_evidence([False] * 4 + [True] * 56), champion)
@@ -100,7 +100,7 @@ def test_members_added_since_are_reported_and_decide_nothing():
     assert verdict.figures["added_since"] == 200
     assert verdict.reasons[-1] == (
         "Added since the last allowed model, which decides nothing: right on 200 of 200, the"
-        " active model on 0."
+        " champion on 0."
     )
     mixed = make_evidence(mostly(0.4, 60) + [True] * 200)
     assert (

@@ -136,7 +136,8 @@ class HoldoutGate:
             if label in old:
                 yield self._not_worse(label, card, champion, settled[label])
             elif label in known:
-                yield self._not_worse(label, card, champion, rows, ", a new class")
+                aside = ", a new class" if challenger.settled else ""
+                yield self._not_worse(label, card, champion, rows, aside)
             else:
                 yield _unheard_of(label, _compared(card, champion, rows))
         since = [row for label in old for row in set(members[label]) - set(settled[label])]
@@ -156,7 +157,7 @@ class HoldoutGate:
             result.p_worse,
             passed,
             f"{_title(what)}{aside}: right on {result.right} of {result.images} held-out images,"
-            f" the active model on {result.other_right} ({result.gained} gained, {result.lost}"
+            f" the champion on {result.other_right} ({result.gained} gained, {result.lost}"
             f" lost, p = {result.p_worse:.2g}): {judgement}.",
             told=what == "overall" or is_worse or bool(aside),
         )
@@ -191,7 +192,7 @@ def _refusal(reason: str) -> _Check:
 
 
 def _unheard_of(label: str, result: Paired) -> _Check:
-    told = f"{_title(label)}, which the active model does not know: right on {result.right} of"
+    told = f"{_title(label)}, which the champion does not know: right on {result.right} of"
     return _Check(label, result, None, True, f"{told} {result.images} held-out images.")
 
 
@@ -202,7 +203,7 @@ def _added_since(result: Paired) -> _Check:
         None,
         True,
         f"Added since the last allowed model, which decides nothing: right on {result.right} of"
-        f" {result.images}, the active model on {result.other_right}.",
+        f" {result.images}, the champion on {result.other_right}.",
     )
 
 
