@@ -83,6 +83,7 @@ class Arrivals:
         self._inbox.revised(seen.changed, now)
         if seen.vanished:
             self._inbox.missing(seen.vanished, now)
+        self._tracker.forget([*seen.whole, *seen.vanished])
 
     def next_look(self) -> float | None:
         """Return in how many seconds the next file is to be looked at, None for never."""

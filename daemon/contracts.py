@@ -216,6 +216,8 @@ class Executor(Protocol):
     """Runs batches on workers, here or elsewhere."""
 
     workers: int
+    trouble: str | None
+    """What keeps workers from working now, for `status`; None when all is well."""
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start the workers and return when all are warm; raises `RuntimeLoadError`.
@@ -224,7 +226,8 @@ class Executor(Protocol):
         """
 
     def submit(self, batch: Batch) -> None:
-        """Hand over a batch; never blocks. At most two for each worker are outstanding."""
+        """Hand over a batch; never blocks. Two for each worker are outstanding at most, and the
+        halves of a failed one."""
 
     def stop(self, deadline_s: float) -> None:
         """Let the batches in hand finish within the deadline, then end the workers.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from daemon.app import Wiring, decode_limits, register_installed
 from daemon.artifacts import write_bundle
 from daemon.clock import utc_text
-from daemon.errors import TrainingError
+from daemon.errors import TrainingError, UsageError
+from daemon.manifest import NAME
 from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns
@@ -29,17 +30,20 @@ def train_folder(
 ) -> tuple[Version, Trained]:
     """Train on class folders as `model` in the configuration says, and register the result.
 
-    Records the images, their labels and sides, and the training run. Raises `TrainingError`,
-    `WeightsError`, `BundleError`.
+    Records the images, their labels and sides, and the training run. Raises `UsageError` for a
+    name that no model version can have, `TrainingError`, `WeightsError`, `BundleError`.
     """
+    if name is not None:
+        _check_name(name)
     hush_pillow()
     import_keras()
     recipe, options = _recipe(wiring), HeadTraining()
+    name = name or _name(recipe, folder)
     runs = TrainingRuns(engine)
     run_id = runs.begin(STRATEGY, _plan(recipe, folder, options), _now(wiring))
     try:
         trained = _train(wiring, engine, recipe, options, folder, progress)
-        version = _register(wiring, engine, recipe, trained, name or _name(recipe, folder), run_id)
+        version = _register(wiring, engine, recipe, trained, name, run_id)
     except BaseException as error:
         runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
         raise
@@ -93,10 +97,22 @@ def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
     Labels(engine).record(images, STRATEGY, _now(wiring))
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise UsageError(
+            f"--name {name!r}: a model version is named with letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, at most 100 of them"
+        )
+    if name.isdigit():
+        raise UsageError(
+            f"--name {name!r}: digits alone are the number of a model version; add a letter"
+        )
+
+
 def _name(recipe: Recipe, folder: Path) -> str:
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "model"
     name = f"{slug}-{recipe.backbone.name}"[:100]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(NAME, name):
         raise TrainingError(f"{name!r} is no name for a model version; give one with --name")
     return name
 

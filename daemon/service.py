@@ -204,7 +204,7 @@ class Service:
             "in_flight": parts.pipeline.in_flight,
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "model_error": parts.switcher.last_error,
+            "model_error": (lane.executor.trouble if lane else None) or parts.switcher.last_error,
             "last_error": tally.last_error,
             "sources": list(self._titles),
             "formats": self._accepted,

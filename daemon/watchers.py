@@ -14,6 +14,7 @@ from daemon.store.outbox import Outbox
 _log = logging.getLogger("classifyd")
 _LONGEST_REST_S = 60.0
 _SINK_PAUSE_S = 0.5
+_DATABASE_PAUSE_S = 15.0
 
 
 class SourceThreads:
@@ -49,9 +50,9 @@ class SourceThreads:
             source.scan(intake)
         except Stopped:
             return
-        except Exception as failure:
         except ClassifydError as failure:
             error = str(failure)
+        except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             _log.exception("source %s failed", source.title)
         self._mailbox.put(ScanEnded(source.title, error))
@@ -118,9 +119,12 @@ class DeliveryThread:
         for name, sink in self._sinks.items():
             try:
                 taken += deliver(self._outbox, name, sink, self._clock)
+            except DatabaseError as error:
+                _log.warning("delivery to sink %s waits: %s", name, error)
+                self._stop.wait(_DATABASE_PAUSE_S)
             except Exception:
                 _log.exception("delivery to sink %s failed", name)
-                self._stop.wait(_SINK_PAUSE_S)
+                self._stop.wait(_DATABASE_PAUSE_S)
         return taken
 
     def stop(self, deadline_s: float) -> None:

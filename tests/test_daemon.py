@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -285,6 +287,21 @@ def test_a_database_that_fails_ends_the_daemon_instead_of_leaving_it_hanging(dae
     assert daemon.wait(30.0) == 1
     assert "no such table" in daemon.log.read_text()
     assert not any(map(_is_alive, workers))
+
+
+@pytest.mark.slow
+def test_a_database_that_another_program_locks_for_long_costs_waiting_only(daemon):
+    daemon.start()
+    draw(daemon.inbox / "first.png", 1)
+    daemon.until_done(1)
+    with closing(sqlite3.connect(daemon.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        draw(daemon.inbox / "second.png", 2)
+        until(lambda: "is locked by another program" in daemon.log.read_text(), 60.0)
+        assert daemon.process.poll() is None
+        other.execute("ROLLBACK")
+    daemon.until_done(2)
+    assert "the database works again" in daemon.log.read_text()
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import sys
 import pytest
 from sqlalchemy import text
 
-from daemon.errors import ConfigError, DatabaseError
+from daemon.errors import BusyError, ConfigError, DatabaseError
+from daemon.lock import DatabaseLock
 from daemon.store import migrate
-from daemon.store.database import BUSY_TIMEOUT_S, open_engine, reading, writing
+from daemon.store.database import BUSY_TIMEOUT_S, open_engine, open_unwritable, reading, writing
 
 TABLES = {
     "file",
@@ -251,3 +252,43 @@ def test_a_foreign_sqlite_file_is_not_taken_over(tmp_path):
     with pytest.raises(DatabaseError):
         migrate.upgrade(str(tmp_path / "other.db"), tmp_path)
     assert ask(tmp_path / "other.db", "SELECT name FROM sqlite_schema") == [("file",)]
+
+
+def test_the_lock_is_one_by_whatever_link_the_database_is_named(tmp_path):
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    with (
+        DatabaseLock(tmp_path / "real.db"),
+        pytest.raises(BusyError, match=f"process {os.getpid()}"),
+        DatabaseLock(tmp_path / "link.db"),
+    ):
+        pass
+
+
+def test_a_place_where_no_database_can_be_is_told_with_the_remedy(tmp_path):
+    with pytest.raises(DatabaseError, match=r"is a folder; name a file in it with `database:`"):
+        open_engine(str(tmp_path))
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(DatabaseError, match=r"cannot be made .* name another place"),
+        DatabaseLock(tmp_path / "file" / "a.db"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_database_that_may_not_be_written_is_read(tmp_path, is_open):
+    database = tmp_path / "a b.db"
+    migrate.upgrade(str(database), tmp_path / "backups")
+    writer = open_engine(str(database))
+    with writing(writer) as connection:
+        connection.exec_driver_sql("INSERT INTO source_state (title) VALUES ('inbox')")
+    if not is_open:
+        writer.dispose()
+    assert database.with_name(database.name + "-wal").exists() == is_open
+    engine = open_unwritable(database)
+    with reading(engine) as connection:
+        assert connection.exec_driver_sql("SELECT title FROM source_state").scalar() == "inbox"
+    with pytest.raises(DatabaseError, match="cannot be written"), writing(engine) as connection:
+        connection.exec_driver_sql("DELETE FROM source_state")
+    engine.dispose()
+    writer.dispose()

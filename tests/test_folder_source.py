@@ -238,6 +238,25 @@ def test_a_folder_that_cannot_be_read_lets_nothing_be_judged_missing(tmp_path, c
         (tmp_path / "closed").chmod(0o700)
 
 
+def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch, caplog):
+    real = os.scandir
+
+    def refusing(path):
+        if os.fsencode(path).endswith(b"closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with running(tmp_path, rescan="1h") as recorder:
+        recorder.until(lambda: recorder.ways)
+        (tmp_path / "closed").mkdir()
+        put(tmp_path / "later.jpg")
+        recorder.until(lambda: recorder.sees(tmp_path / "later.jpg"))
+        put(tmp_path / "last.jpg")
+        recorder.until(lambda: recorder.sees(tmp_path / "last.jpg"))
+    assert "closed' cannot be read" in caplog.text
+
+
 # --- which names ---------------------------------------------------------------------------
 
 

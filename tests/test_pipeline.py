@@ -13,7 +13,7 @@ from daemon.domain import (
     Sighting,
     Verdict,
 )
-from daemon.errors import RuntimeLoadError
+from daemon.errors import PassingDatabaseError
 from daemon.pipeline import BatchRule, Lane, Pipeline
 from daemon.requests import StaleFiles
 from daemon.store.inbox import Inbox
@@ -55,8 +55,8 @@ class World:
         self.filled = filled
         self.clock = ManualClock()
         self.inbox = Inbox(engine, "me")
-        recorder = Recorder(engine, "me", (), Tries(self.clock))
-        self.pipeline = Pipeline(self.inbox, recorder, BatchRule(4, 0.2), self.clock)
+        self.recorder = Recorder(engine, "me", (), Tries(self.clock))
+        self.pipeline = Pipeline(self.inbox, self.recorder, BatchRule(4, 0.2), self.clock)
         self.executor = StubExecutor(answer, workers)
         self.lane = Lane(self.executor, filled.model("first"), "first")
 
@@ -199,14 +199,22 @@ def test_files_that_were_not_looked_at_go_again_unblamed(world):
     assert here.filled.execute("SELECT sum(attempts) FROM file") == [(0,)]
 
 
-def test_when_no_worker_can_be_had_the_files_are_not_blamed(world):
-    here = world(answer=lambda batch: BatchResult(batch, failure="no memory", fatal=True))
-    here.find(b"a")
+def test_a_batch_that_the_database_refuses_is_recorded_when_it_is_offered_again(world, monkeypatch):
+    here = world()
+    here.find(b"a", b"b")
     here.pipeline.feed()
-    with pytest.raises(RuntimeLoadError, match="no memory"):
-        here.finish()
-    assert here.inbox.release_claims(NOW) == 1
-    assert here.states() == {"a": "queued"}
+    result = here.executor.finish()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(here.recorder, "record", _refuse)
+        with pytest.raises(PassingDatabaseError):
+            here.pipeline.finish(result)
+    assert here.pipeline.in_flight == 2
+    here.pipeline.finish(result)
+    assert here.states() == {"a": "done", "b": "done"}
+
+
+def _refuse(*_):
+    raise PassingDatabaseError("the disk is full")
 
 
 # --- another model version

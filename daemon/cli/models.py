@@ -168,14 +168,10 @@ _STAGES = {
 @config_option
 def activate(name: str, config: Path | None) -> None:
     """Make a model version the active one; a running daemon follows within seconds."""
-    from daemon.app import bundle_of
-    from daemon.artifacts import read_manifest
     from daemon.store.models import Models
 
     engine, loaded = open_database(config)
-    version = Models(engine).find(name)
-    read_manifest(bundle_of(version, loaded.settings))
-    _deploy(engine, loaded, version, "activated by hand")
+    _deploy(engine, loaded, Models(engine).find(name), "activated by hand")
 
 
 @models.command()
@@ -189,10 +185,13 @@ def rollback(config: Path | None) -> None:
 
 
 def _deploy(engine: Any, loaded: Any, version: "Version", reason: str) -> None:
+    from daemon.app import bundle_of
+    from daemon.artifacts import read_manifest
     from daemon.clock import SystemClock, utc_text
     from daemon.delivery import sink_names
     from daemon.store.models import Models
 
+    read_manifest(bundle_of(version, loaded.settings))  # raises if the bundle is damaged or gone
     sinks = sink_names([choice.name for choice in loaded.settings.sinks])
     now = utc_text(SystemClock().now())
     Models(engine).deploy(version, reason, _who(), now, sinks)

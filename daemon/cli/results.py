@@ -1,6 +1,7 @@
 """`classifyd results`: query what was seen."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,10 @@ def results(
 
 
 def _absolute(pattern: str) -> str:
-    return display_path(os.fsencode(pattern) if pattern.startswith("*") else absolute(pattern))
+    path = absolute(pattern)
+    if os.path.isfile(path):  # noqa: PTH113  (bytes)
+        return re.sub(r"[*?[]", r"[\g<0>]", display_path(path))
+    return display_path(os.fsencode(pattern) if pattern.startswith("*") else path)
 
 
 def _list(

@@ -193,23 +193,10 @@ class Inbox:
         )
         with writing(self._engine) as connection:
             rows = sorted(connection.execute(claim).all())
+            sizes = {row.size for row in rows}
+            known = {size: _contents(connection, size, model_version_id) for size in sizes}
         stats = {row.id: FileStat(*row[2:5]) for row in rows}
-        known = self.known_contents({stat.size for stat in stats.values()}, model_version_id)
-        return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known.get(r.size, frozenset())) for r in rows
-        )
-
-    def known_contents(
-        self, sizes: Iterable[int], model_version_id: int
-    ) -> dict[int, frozenset[str]]:
-        """Return the hashes, by size, of contents that a model version has classified.
-
-        Where thousands are of one size (uncompressed formats), only the newest are told: an older
-        duplicate then costs one more run of the model, not each batch the reading of all.
-        """
-        with reading(self._engine) as connection:
-            found = {size: _contents(connection, size, model_version_id) for size in set(sizes)}
-        return {size: hashes for size, hashes in found.items() if hashes}
+        return tuple(FileRef(r.id, r.path_bytes, stats[r.id], known[r.size]) for r in rows)
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
@@ -238,12 +225,6 @@ class Inbox:
             return connection.execute(
                 update(File)
                 .where(*due)
-    def retrying(self) -> int:
-        """Return how many files are to be tried again later."""
-        query = select(func.count()).where(WAITING, File.state == FileState.RETRY)
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar_one()
-
                 .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
             ).rowcount
 
@@ -256,6 +237,12 @@ class Inbox:
                 .where(File.removed_at.is_(None), ~File.reason.startswith("rule: "))
                 .values(state=FileState.QUEUED, reason=None, state_at=now)
             ).rowcount
+
+    def retrying(self) -> int:
+        """Return how many files are to be tried again later."""
+        query = select(func.count()).where(WAITING, File.state == FileState.RETRY)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
 
     def unfinished(self, paths: Sequence[bytes], final: Collection[FileState]) -> list[bytes]:
         """Return those of the paths whose newest version is in no final state."""
@@ -272,6 +259,11 @@ class Inbox:
 
 
 def _contents(connection: Connection, size: int, model_version_id: int) -> frozenset[str]:
+    """Return the hashes of contents of this size that a model version has classified.
+
+    Where thousands are of one size (uncompressed formats), only the newest are told: an older
+    duplicate then costs one more run of the model, not each batch the reading of all.
+    """
     query = (
         select(Image.sha256)
         .join(Prediction, Prediction.image_id == Image.id)
@@ -285,12 +277,20 @@ def _contents(connection: Connection, size: int, model_version_id: int) -> froze
 def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
     query = select(
         File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at, File.source
-            row.source,
     ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
     return {
         row.path_bytes: Known(
             row.id,
             FileStat(row.size, row.mtime_ns, row.inode),
+            FileState(row.state),
+            row.reason,
+            row.removed_at is not None,
+            row.source,
+        )
+        for row in connection.execute(query)
+    }
+
+
 def _orphans(
     connection: Connection, source: str, known: dict[bytes, Known], sightings: Iterable[Sighting]
 ) -> list[Sighting]:
@@ -304,14 +304,6 @@ def _orphans(
         return []
     followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
     return [one for one in foreign if known[one.path].source not in followed]
-
-
-            FileState(row.state),
-            row.reason,
-            row.removed_at is not None,
-        )
-        for row in connection.execute(query)
-    }
 
 
 def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:

@@ -86,7 +86,7 @@ def train(
     model = build_classifier(recipe.backbone, recipe.head, classes, recipe.geometry, recipe.weights)
     front, back = cut(model)
     features = extract_features(front, collection.items, recipe.geometry, limits, scratch, progress)
-    check_enough(classes, features.items)
+    check_enough(classes, features.items, (*collection.skipped, *features.skipped))
     together = alike(features)
     sides = split_holdout(features.items, options.seed, known=known, together=together)
     learned = _on_side(features.items, sides, "train")
