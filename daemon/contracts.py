@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.learning.evidence import Evidence, GateVerdict
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -284,4 +286,15 @@ class LabelSource(Protocol):
 
         Asked each second in a thread of its own; news is repeated until something is said of it.
         May raise: it is asked again later.
+        """
+
+
+class Gate(Protocol):
+    """Decides whether a challenger may go live; pure over what it is shown."""
+
+    def judge(self, challenger: "Evidence", champion: "Evidence | None") -> "GateVerdict":
+        """Compare two model versions on the same held-out images.
+
+        `champion` is None before the first deployment. Every configured gate must allow the
+        challenger; an exception means no.
         """

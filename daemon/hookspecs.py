@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Backbone,
         Executor,
         Factory,
+        Gate,
         Head,
         LabelSource,
         Runtime,
@@ -55,6 +56,11 @@ def register_label_sources() -> "Iterable[Factory[LabelSource]]":  # type: ignor
 @hookspec
 def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
     """Where events go, chosen by each entry of `sinks`."""
+
+
+@hookspec
+def register_gates() -> "Iterable[Factory[Gate]]":  # type: ignore[empty-body]
+    """Who decides whether a challenger may go live, chosen by each entry of `gate`."""
 
 
 @hookspec

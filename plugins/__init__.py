@@ -15,5 +15,6 @@ BUILTIN = (
     "plugins.sources.folder",
     "plugins.labels.class_folder",
     "plugins.sinks.jsonl",
+    "plugins.gates.holdout",
     "plugins.executors.local",
 )

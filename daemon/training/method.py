@@ -22,7 +22,7 @@ from daemon.training.collect import Collection, Item, Progress, Skipped, check_e
 from daemon.training.evaluation import Scorecard, score_images, score_rows
 from daemon.training.features import Features, cut, extract_features
 from daemon.training.fitting import HeadTraining, fit_head
-from daemon.training.split import Side, split_holdout
+from daemon.training.split import Side, alike, split_holdout
 
 if TYPE_CHECKING:
     import keras
@@ -87,11 +87,12 @@ def train(
     front, back = cut(model)
     features = extract_features(front, collection.items, recipe.geometry, limits, scratch, progress)
     check_enough(classes, features.items, (*collection.skipped, *features.skipped))
-    sides = split_holdout(features.items, options.seed, known=known)
+    together = alike(features)
+    sides = split_holdout(features.items, options.seed, known=known, together=together)
     learned = _on_side(features.items, sides, "train")
     held_out = _on_side(features.items, sides, "holdout")
-    _check_learned(classes, learned)
-    epochs = _fit(back, recipe.head, classes, features, learned, options, progress)
+    _check_split(classes, learned, held_out)
+    epochs = _fit(back, recipe.head, classes, features, learned, together, options, progress)
     seen = score_rows(back, recipe.head.reading, classes, features, learned)
     unseen = score_images(
         model, recipe.head.reading, classes, held_out, recipe.geometry, limits, progress
@@ -129,11 +130,14 @@ def _fit(
     classes: Sequence[str],
     features: Features,
     learned: Sequence[Item],
+    together: Sequence[Sequence[str]],
     options: HeadTraining,
     progress: Progress,
 ) -> int:
     """Fit on the training side, a part of which only says when to stop."""
-    parts = split_holdout(learned, options.seed + 1, options.validation)
+    parts = split_holdout(learned, options.seed + 1, options.validation, together=together)
+    if "holdout" not in parts.values():  # every class is one group: better judged by likes than not
+        parts = split_holdout(learned, options.seed + 1, options.validation)
     return fit_head(
         back,
         head,
@@ -150,12 +154,17 @@ def _on_side(items: Iterable[Item], sides: Mapping[str, Side], side: Side) -> li
     return [item for item in items if sides[item.sha256] == side]
 
 
-def _check_learned(classes: Sequence[str], learned: Iterable[Item]) -> None:
+def _check_split(classes: Sequence[str], learned: Iterable[Item], held_out: Sequence[Item]) -> None:
     missing = set(classes) - {item.label for item in learned}
     if missing:
         raise TrainingError(
             f"every image of class {min(missing)!r} is held out, none is left to learn from:"
             " add images to its folder"
+        )
+    if not held_out:
+        raise TrainingError(
+            "all images of each class look alike (or were taken within seconds of each other), so"
+            " none can be held out to judge by: add images that differ"
         )
 
 
