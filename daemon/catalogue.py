@@ -11,7 +11,16 @@ from pydantic import BaseModel, ValidationError
 from daemon.config import Selection, Settings
 from daemon.config.problems import Problem, nearest, problems
 from daemon.config.reading import dotted
-from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+from daemon.contracts import (
+    Backbone,
+    Executor,
+    Factory,
+    Head,
+    Retrainer,
+    Runtime,
+    Sink,
+    Source,
+)
 from daemon.errors import ConfigError, PluginError
 from daemon.loader import Plugins
 
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS = ("backbones", "heads", "runtimes", "sources", "sinks", "executors")
+KINDS = ("backbones", "heads", "runtimes", "sources", "sinks", "retrainers", "executors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,7 @@ class Catalogue:
         self.runtimes: Table[Runtime] = self._table("runtimes")
         self.sources: Table[Source] = self._table("sources")
         self.sinks: Table[Sink] = self._table("sinks")
+        self.retrainers: Table[Retrainer] = self._table("retrainers")
         self.executors: Table[Executor] = self._table("executors")
 
     def tables(self) -> dict[str, Table[Any]]:

@@ -11,7 +11,16 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from daemon.contracts import Backbone, Executor, Factory, Head, Runtime, Sink, Source
+    from daemon.contracts import (
+        Backbone,
+        Executor,
+        Factory,
+        Head,
+        Retrainer,
+        Runtime,
+        Sink,
+        Source,
+    )
 
 PROJECT = "classifyd"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -41,6 +50,11 @@ def register_sources() -> "Iterable[Factory[Source]]":  # type: ignore[empty-bod
 @hookspec
 def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
     """Where events go, chosen by each entry of `sinks`."""
+
+
+@hookspec
+def register_retrainers() -> "Iterable[Factory[Retrainer]]":  # type: ignore[empty-body]
+    """How a new model version is made from labels, chosen by `retrain.strategy`."""
 
 
 @hookspec

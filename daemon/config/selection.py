@@ -35,10 +35,14 @@ _Selected = Annotated[
     Selection, PlainValidator(Selection.parse), PlainSerializer(Selection.written)
 ]
 
+AUTO = "auto"
+"""In place of a head's name: the training strategy chooses it."""
+
 # The marker `x-kind` is replaced by the schema of that kind's plugins: see `daemon.config.schema`.
 BackboneChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "backbones"})]
-HeadChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "heads"})]
+HeadChoice = Annotated[_Selected, WithJsonSchema({"anyOf": [{"const": AUTO}, {"x-kind": "heads"}]})]
 RuntimeChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "runtimes"})]
+RetrainerChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "retrainers"})]
 SourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sources"})]
 SinkChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sinks"})]
 ExecutorChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "executors"})]

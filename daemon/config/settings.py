@@ -11,9 +11,11 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from daemon.config.reading import Key
 from daemon.config.selection import (
+    AUTO,
     BackboneChoice,
     ExecutorChoice,
     HeadChoice,
+    RetrainerChoice,
     RuntimeChoice,
     Selection,
     SinkChoice,
@@ -21,9 +23,12 @@ from daemon.config.selection import (
 )
 from daemon.config.values import (
     Bytes,
+    Confidence,
     Database,
+    Every,
     Formats,
     ImageSize,
+    Novelty,
     PluginLocation,
     Section,
     Threads,
@@ -57,7 +62,8 @@ class ModelSettings(_Strict):
     )
     head: HeadChoice = Field(
         default=Selection("softmax"),
-        description="Trainable classifier behind the features: softmax, binary or multilabel.",
+        description="Trainable classifier behind the features: softmax, linear_svm, prototype, "
+        "binary or multilabel; auto lets `retrain.strategy: auto` choose.",
     )
     image_size: ImageSize = Field(
         default=None,
@@ -131,6 +137,76 @@ class DecodeSettings(_Strict):
     )
 
 
+class RetrainSettings(_Strict):
+    """When and how a new model version is trained from labels; never when nothing changed."""
+
+    strategy: RetrainerChoice | None = Field(
+        default=Selection("auto"),
+        description="Who trains: auto (chooses among the others by cross-validation), probe, "
+        "finetune or recipe; null never trains by itself.",
+        examples=["{name: finetune, epochs: 30}"],
+    )
+    every: Every = Field(
+        default="24h",
+        description="Shortest time between two runs (30m, 24h, 7d), or a cron expression in UTC "
+        "(0 3 * * 1-5); null waits for min_new_labels alone.",
+    )
+    min_new_labels: int = Field(
+        default=50,
+        strict=True,
+        ge=1,
+        description="Changed labels that start a run before its time (1 or more).",
+    )
+    min_per_class: int = Field(
+        default=5,
+        strict=True,
+        ge=1,
+        description="Fewest labelled images of a class; a class with fewer waits and is not "
+        "learned yet (1 or more).",
+    )
+    budget: float = Field(
+        default=30.0,
+        strict=True,
+        gt=0,
+        le=10_080,
+        description="Minutes within which a strategy compares and fits (up to 10080).",
+    )
+    seed: int = Field(
+        default=0, strict=True, ge=0, lt=2**32, description="Seed of every random choice."
+    )
+
+
+class UnknownSettings(_Strict):
+    """When an image is called unknown; the limits are found in training and may be overridden."""
+
+    target_error: float = Field(
+        default=0.05,
+        strict=True,
+        gt=0,
+        lt=1,
+        description="Share of wrong labels aimed at among images that are not unknown; what is "
+        "less sure than needed for it is unknown (0 to 1).",
+    )
+    false_alarms: float = Field(
+        default=0.05,
+        strict=True,
+        gt=0,
+        lt=1,
+        description="Share of familiar images that may be taken for unlike anything seen in "
+        "training (0 to 1).",
+    )
+    threshold: Confidence = Field(
+        default=None,
+        description="Least confidence of a label, 0 to 1, in place of the one found in training; "
+        "0 accepts any, null takes the model version's own.",
+    )
+    novelty: Novelty = Field(
+        default=None,
+        description="Greatest distance from the training images, 0 (seen) to 2 (opposite), in "
+        "place of the one found in training; 2 accepts any, null takes the model version's own.",
+    )
+
+
 class LogSettings(_Strict):
     """One line an event, to standard error."""
 
@@ -167,6 +243,8 @@ class Settings(_Strict):
     )
     batch: Annotated[BatchSettings, Section] = BatchSettings()
     decode: Annotated[DecodeSettings, Section] = DecodeSettings()
+    retrain: Annotated[RetrainSettings, Section] = RetrainSettings()
+    unknown: Annotated[UnknownSettings, Section] = UnknownSettings()
     sinks: tuple[SinkChoice, ...] = Field(
         default=(),
         description="Where events go (classified, failed, model activated).",
@@ -187,7 +265,10 @@ class Settings(_Strict):
     def selections(self) -> Iterator[tuple[str, str, Selection]]:
         """Yield every chosen plugin as dotted key, kind (as in the catalogue) and selection."""
         yield "model.backbone", "backbones", self.model.backbone
-        yield "model.head", "heads", self.model.head
+        if self.model.head.name != AUTO:
+            yield "model.head", "heads", self.model.head
+        if self.retrain.strategy is not None:
+            yield "retrain.strategy", "retrainers", self.retrain.strategy
         yield "runtime", "runtimes", self.runtime
         yield "executor", "executors", self.executor
         for number, source in enumerate(self.sources):

@@ -78,6 +78,14 @@ def _some_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
     return formats
 
 
+def _every(text: str | None) -> str | None:
+    from daemon.learning.schedule import read_every
+
+    if text is not None:
+        read_every(text)
+    return text
+
+
 def _version_name(name: str | None) -> str | None:
     if name is not None and not _VERSION_NAME.fullmatch(name):
         raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
@@ -133,6 +141,13 @@ Bytes = Annotated[
 Format = Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff", "heic"]
 
 Formats = Annotated[tuple[Format, ...], AfterValidator(_some_formats)]
+
+Every = Annotated[str | None, AfterValidator(_every)]
+"""A duration (`24h`) or a cron expression; see `daemon.learning.schedule`."""
+
+Confidence = Annotated[float, Field(strict=True, ge=0, le=1)] | None
+
+Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None
 
 VersionName = Annotated[str | None, AfterValidator(_version_name)]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from daemon.contracts import DecodeLimits
 from daemon.preprocessing import Geometry
 from daemon.scores import read_scores
-from daemon.training.collect import Item, Progress
-from daemon.training.features import CHUNK, Features, compiled, read_pixels
+from daemon.training.collect import Progress
+from daemon.training.features import CHUNK, Features, Labelled, compiled, read_pixels
 
 if TYPE_CHECKING:
     import keras
@@ -56,7 +56,7 @@ def score_images(
     model: "keras.Model",
     reading: str,
     classes: Sequence[str],
-    items: Sequence[Item],
+    items: Sequence[Labelled],
     geometry: Geometry,
     limits: DecodeLimits,
     progress: Progress,
@@ -76,8 +76,8 @@ def score_rows(
     back: "keras.Model",
     reading: str,
     classes: Sequence[str],
-    features: Features,
-    items: Sequence[Item],
+    features: Features[Any],
+    items: Sequence[Labelled],
 ) -> Scorecard:
     """Run the part behind the features on the rows of the items."""
     run = compiled(back)

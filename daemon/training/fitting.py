@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from pydantic import Field
 
 from daemon.contracts import Head, Options
 from daemon.errors import TrainingError
-from daemon.training.collect import Item, Progress
-from daemon.training.features import Features, compiled
+from daemon.training.collect import Progress
+from daemon.training.features import Features, Labelled, compiled
 
 if TYPE_CHECKING:
     import keras
@@ -45,9 +45,9 @@ def fit_head(
     back: "keras.Model",
     head: Head,
     classes: Sequence[str],
-    features: Features,
-    training: Sequence[Item],
-    validation: Sequence[Item],
+    features: Features[Any],
+    training: Sequence[Labelled],
+    validation: Sequence[Labelled],
     options: HeadTraining,
     progress: Progress,
 ) -> int:
@@ -79,7 +79,7 @@ def fit_head(
 class _Examples:
     """Some items as numbers; features are read from disk for one batch at a time."""
 
-    features: Features
+    features: Features[Any]
     head: Head
     rows: Indices
     labels: Indices
@@ -88,8 +88,8 @@ class _Examples:
     @classmethod
     def of(
         cls,
-        items: Sequence[Item],
-        features: Features,
+        items: Sequence[Labelled],
+        features: Features[Any],
         head: Head,
         classes: Sequence[str],
         class_weights: Numbers,
@@ -141,7 +141,7 @@ def _optimizer(options: HeadTraining) -> "keras.optimizers.Optimizer":
     return keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
 
 
-def _class_weights(items: Sequence[Item], classes: Sequence[str], balance: bool) -> Numbers:
+def _class_weights(items: Sequence[Labelled], classes: Sequence[str], balance: bool) -> Numbers:
     """Weigh classes so that each counts the same, and an image 1 on average."""
     if not balance:
         return np.ones(len(classes), np.float32)
