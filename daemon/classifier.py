@@ -2,7 +2,8 @@
 
 A classifier has four layers: the input `image` and three nested models named `preprocessing`,
 `backbone` and `head`; one that tells what is unlike anything seen has a fourth, `novelty`, and
-gives its result as one more column. Scaling is part of the graph, so that what is trained is what serves.
+gives its result as one more column. Scaling is part of the graph, so that what is trained is what
+serves.
 
 Layers of a plugin's own: a backbone or head may use Keras layers that Keras does not ship. Such
 a class stands at the top level of a module in the plugin's package (or of the plugin itself),

@@ -64,9 +64,9 @@ class Manifest(_Record):
     `classes` are in the order of the scores (`binary`: the second is what its sigmoid is sure
     of). `thresholds` maps a class to the confidence, 0 to 1, from which it counts; a class not
     in it has the default of its reading. `has_novelty`: the model's last column is no score but
-    how far the image is from the training images, 0 to 2. `modules` are imported before the model is loaded, so
-    that Keras knows their layers. `files`, `modules` and `versions` are filled in when the bundle
-    is written. `created_at` is UTC ISO-8601.
+    how far the image is from the training images, 0 to 2. `modules` are imported before the model
+    is loaded, so that Keras knows their layers. `files`, `modules` and `versions` are filled in
+    when the bundle is written. `created_at` is UTC ISO-8601.
     """
 
     format: int = FORMAT

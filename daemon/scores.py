@@ -67,7 +67,7 @@ def verdicts(
     temperature: float = 1.0,
     top_k: int = 5,
     thresholds: Mapping[str, float] | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
     has_novelty: bool = False,
 ) -> list[Verdict]:
     """Read raw scores `float32[N, C]` as one verdict an image, confidences to 6 decimals.

@@ -40,7 +40,8 @@ def logistic(outputs: Numbers, indices: NDArray[np.int64]) -> tuple[Numbers, Num
     """One yes-or-no regression a class."""
     targets = _one_hot(indices, outputs)
     losses = np.logaddexp(0, outputs) - targets * outputs
-    return losses.sum(axis=1), 0.5 * (1 + np.tanh(outputs / 2)) - targets
+    slopes = 0.5 * (1 + np.tanh(outputs / 2)) - targets
+    return losses.sum(axis=1), np.asarray(slopes, np.float32)
 
 
 def squared_hinge(outputs: Numbers, indices: NDArray[np.int64]) -> tuple[Numbers, Numbers]:

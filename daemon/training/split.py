@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from daemon.training.collect import Item
+from daemon.training.features import Labelled
 
 Side = Literal["train", "holdout"]
 
 
 def split_holdout(
-    items: Iterable[Item],
+    items: Iterable[Labelled],
     seed: int,
     fraction: float = 0.2,
     known: Mapping[str, Side] | None = None,

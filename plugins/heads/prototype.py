@@ -119,6 +119,9 @@ def register_heads() -> "Iterable[Factory[Head]]":
     """Offer the head under its name."""
     return [
         Factory(
-            "prototype", PrototypeHead, PrototypeOptions, "likest class mean, from one image a class"
+            "prototype",
+            PrototypeHead,
+            PrototypeOptions,
+            "likest class mean; one image a class will do",
         )
     ]
