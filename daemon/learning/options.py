@@ -18,6 +18,9 @@ class HeadTraining(Options):
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="pull of all weights towards 0")
     batch_size: int = Field(32, ge=1, le=4096, description="images for each step")
     epochs: int = Field(60, ge=1, le=10_000, description="most passes over the images")
+    least_steps: int = Field(
+        300, ge=0, description="fewest steps allowed: of few images more passes may be made"
+    )
     patience: int = Field(
         6, ge=1, description="passes without a better validation loss before it stops"
     )
@@ -27,13 +30,19 @@ class HeadTraining(Options):
     balance: bool = Field(True, description="give rare classes the weight of common ones")
     seed: int = Field(0, ge=0, lt=2**32, description="of every random choice")
 
+    def passes(self, images: int) -> tuple[int, int]:
+        """Return the most passes over so many images, and the patience, in passes."""
+        steps = math.ceil(images / self.batch_size)
+        most = max(self.epochs, math.ceil(self.least_steps / steps))
+        return most, max(self.patience, math.ceil(self.least_steps / 10 / steps))
+
 
 class Tuning(Options):
     """How all layers are trained on."""
 
     epochs: int = Field(16, ge=1, le=10_000, description="passes over the images")
     least_steps: int = Field(
-        160, ge=1, description="fewest steps: of few images more passes are made"
+        120, ge=1, description="fewest steps: of few images more passes are made"
     )
     learning_rate: float = Field(4e-4, gt=0, le=1, description="highest rate of the cosine")
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="pull of all weights towards 0")

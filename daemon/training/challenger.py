@@ -1,6 +1,6 @@
 """What training comes to: a fitted classifier with all that is known of it, not yet on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -54,6 +54,12 @@ class OutOfFold:
     truth: "NDArray[np.int64]"
     scores: "NDArray[np.float32]"
     novelty: "NDArray[np.float32]"
+
+    def on(self, sha256s: Collection[str]) -> "OutOfFold":
+        """Return the answers on these images only."""
+        rows = [row for row, sha256 in enumerate(self.sha256s) if sha256 in sha256s]
+        names = tuple(self.sha256s[row] for row in rows)
+        return OutOfFold(names, self.truth[rows], self.scores[rows], self.novelty[rows])
 
 
 @dataclass(frozen=True, slots=True)

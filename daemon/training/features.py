@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from daemon.classifier import features_model, head_of
 from daemon.contracts import DecodeLimits
 from daemon.domain import ImageFacts
-from daemon.errors import ImageError
+from daemon.errors import ImageError, TrainingError
 from daemon.preprocessing import Geometry
 from daemon.training.cache import FeatureCache, Rows, cache_key
 from daemon.training.collect import Progress, Skipped
@@ -140,7 +140,7 @@ def _compute(
         skipped += chunk.skipped
         if chunk.items:
             facts += chunk.facts
-            rows.append(np.clip(run(chunk.images), _HALF.min, _HALF.max).astype(np.float16))
+            rows.append(_finite(run(chunk.images)))
         if len(facts) >= cache.rows_per_shard:
             cache.add(facts, np.concatenate(rows))
             facts, rows = [], []
@@ -148,6 +148,15 @@ def _compute(
     if facts:
         cache.add(facts, np.concatenate(rows))
     return tuple(skipped)
+
+
+def _finite(rows: NDArray[np.float32]) -> NDArray[np.float16]:
+    if np.isnan(rows).any():
+        raise TrainingError(
+            "the backbone gives features that are no numbers (NaN): check its weights"
+            " (model.weights), or choose another backbone"
+        )
+    return np.clip(rows, _HALF.min, _HALF.max).astype(np.float16)
 
 
 def read_pixels(
@@ -163,6 +172,17 @@ def read_pixels(
         for start in range(0, len(items), CHUNK):
             part = items[start : start + CHUNK]
             yield _chunk(buffer, part, list(pool.map(decode_into, range(len(part)), part)))
+
+
+def snapshot(model: "keras.Model") -> Callable[[], None]:
+    """Return what brings the model back to its present state: weights and random seeds."""
+    kept = [(variable, np.array(variable)) for variable in model.variables]
+
+    def restore() -> None:
+        for variable, value in kept:
+            variable.assign(value)
+
+    return restore
 
 
 def compiled(model: "keras.Model") -> Callable[[NDArray[Any]], NDArray[np.float32]]:

@@ -18,7 +18,7 @@ from daemon.learning.dataset import Example
 from daemon.learning.options import Tuning
 from daemon.training.augmenting import Augmenting, applied, draw
 from daemon.training.bench import Bench
-from daemon.training.features import compiled
+from daemon.training.features import compiled, snapshot
 from daemon.training.fitting import class_weights, shuffled
 from daemon.training.pixels import Pixels
 from daemon.training.probing import Probe
@@ -43,7 +43,7 @@ class FineTuner:
     def __init__(self, bench: Bench, probe: Probe, strength: float, tuning: Tuning) -> None:
         self.model, self.classes = probe.model, probe.classes
         self._bench, self._probe, self._strength, self._tuning = bench, probe, strength, tuning
-        self._start = self.model.get_weights()
+        self._forget = snapshot(self.model)
         _unfreeze(backbone_of(self.model), tuning.unfrozen)
         self._pixels = Pixels(probe.examples, bench.recipe.geometry, bench.limits, bench.scratch)
         self.examples = tuple(each for each in probe.examples if each.sha256 in self._pixels)
@@ -55,7 +55,7 @@ class FineTuner:
         import keras
 
         keras.utils.set_random_seed(self._probe.seed)
-        self.model.set_weights(self._start)
+        self._forget()
         self._probe.fit(examples, self._strength)
         self._reset()
         self._train(examples, self._tuning.steps(len(examples)))

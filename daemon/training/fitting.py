@@ -43,14 +43,15 @@ def fit_head(
     judged = _Examples.of(validation or training, features, head, classes, weights)
     random, run = np.random.default_rng(options.seed), compiled(back)
     least, best, kept = np.inf, 0, back.get_weights()
-    for epoch in range(1, options.epochs + 1):
+    epochs, patience = options.passes(len(training))
+    for epoch in range(1, epochs + 1):
         for chosen in shuffled(len(training), options.batch_size, random):
             back.train_on_batch(*learned.batch(chosen))
         loss = _loss(run, judged, options)
-        progress("fit", epoch, options.epochs)
+        progress("fit", epoch, epochs)
         if loss < least or not validation:
             least, best, kept = loss, epoch, back.get_weights()
-        if epoch - best >= options.patience:
+        if epoch - best >= patience:
             break
     back.set_weights(kept)
     return best

@@ -72,7 +72,7 @@ def train(
     images can be read, `WeightsError`, `ConfigError`.
     """
     classes = collection.classes
-    features = read_features(bench, classes, collection.items)
+    features = read_features(bench, classes, collection.items, plan.seed)
     check_enough(classes, features.items)
     sides = split_holdout(features.items, plan.seed, known=known)
     dataset = _dataset(classes, features, sides)

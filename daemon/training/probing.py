@@ -15,7 +15,15 @@ from daemon.learning.dataset import Example
 from daemon.learning.options import HeadTraining
 from daemon.training.bench import Bench
 from daemon.training.challenger import OutOfFold
-from daemon.training.features import Features, ItemT, compiled, cut, extract_features, open_cache
+from daemon.training.features import (
+    Features,
+    ItemT,
+    compiled,
+    cut,
+    extract_features,
+    open_cache,
+    snapshot,
+)
 from daemon.training.fitting import class_weights, fit_head
 from daemon.training.split import split_holdout
 from daemon.training.validation import (
@@ -44,20 +52,14 @@ class Probe:
     def __init__(
         self, bench: Bench, classes: Sequence[str], examples: Sequence[Example], seed: int
     ) -> None:
-        import keras
-
-        keras.utils.set_random_seed(seed)
-        recipe = bench.recipe
         self.classes, self.seed, self._bench = tuple(classes), seed, bench
-        self.model = build_classifier(
-            recipe.backbone, recipe.head, classes, recipe.geometry, recipe.weights
-        )
+        self.model = _classifier(bench, classes, seed)
         front, self._back = cut(self.model)
         self._features = self._extract(front, examples)
         self._pooled = self._average(front, examples)
         self.examples = self._features.items
         _check_classes(classes, self.examples)
-        self._fresh = self._back.get_weights()
+        self._forget = snapshot(self._back)
         self._run = compiled(self._back)
 
     def strengths(self) -> Sequence[float]:
@@ -71,7 +73,7 @@ class Probe:
     ) -> Callable[[Sequence[Example]], Answers]:
         """Fit the head from its fresh weights; `training` is for heads trained by descent."""
         head = self._bench.recipe.head
-        self._back.set_weights(self._fresh)
+        self._forget()
         if isinstance(head, SolvedHead) and head.strengths() and training is None:
             rows = self._features.rows[self._features.rows_of(examples)]
             weights = class_weights(examples, self.classes, balance=True)
@@ -193,11 +195,20 @@ def extract(front: "keras.Model", items: Sequence[ItemT], bench: Bench) -> Featu
     return extract_features(front, items, recipe.geometry, bench.limits, cache, bench.progress)
 
 
-def read_features(bench: Bench, classes: Sequence[str], items: Sequence[ItemT]) -> Features[ItemT]:
+def read_features(
+    bench: Bench, classes: Sequence[str], items: Sequence[ItemT], seed: int
+) -> Features[ItemT]:
     """Return what the configured head will see of these items; finds what cannot be read."""
+    return extract(cut(_classifier(bench, classes, seed))[0], items, bench)
+
+
+def _classifier(bench: Bench, classes: Sequence[str], seed: int) -> "keras.Model":
+    """Build the recipe's classifier; random weights are those of the seed."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
     recipe = bench.recipe
-    model = build_classifier(recipe.backbone, recipe.head, classes, recipe.geometry, recipe.weights)
-    return extract(cut(model)[0], items, bench)
+    return build_classifier(recipe.backbone, recipe.head, classes, recipe.geometry, recipe.weights)
 
 
 def _check_classes(classes: Sequence[str], examples: Sequence[Example]) -> None:

@@ -1,6 +1,6 @@
 """`auto`: tries the other strategies on the same folds, and takes what came out best."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,14 @@ class AutoOptions(Options):
     """What is tried."""
 
     strategies: tuple[str, ...] = Field(
-        ("probe", "recipe", "finetune"),
+        ("probe", "finetune", "recipe"),
         min_length=1,
-        description="strategies that are tried, the quickest first",
+        description="strategies that are tried, in this order while the budget lasts",
     )
 
 
 class Auto:
-    """The least cross-validated log loss wins; equal ones go to what was tried first."""
+    """The least calibrated log loss out of fold wins; equal ones go to what was tried first."""
 
     name = "auto"
 
@@ -43,7 +43,8 @@ class Auto:
         """Train with each strategy that fits into the budget, and return the best challenger.
 
         The heads are compared by the first strategy; the others take the one that won there.
-        Raises `TrainingError` when none worked.
+        What is tried first may exceed the budget, nothing after it. Raises `TrainingError` when
+        none worked.
         """
         strict = replace(bench, is_strict=True)
         tried: list[Challenger] = []
@@ -51,11 +52,12 @@ class Auto:
         for number, strategy in enumerate(self._options.strategies):
             heads = bench.heads if number == 0 else _head_of(tried, bench)
             for head in heads:
-                work = strict if len(bench.heads) == 1 else strict.with_head(head, {})
+                own = strict if tried else bench  # something must come of it
+                work = own if len(bench.heads) == 1 else own.with_head(head, {})
                 tried += _tried(strategy, head, plan, dataset, work, told)
         if not tried:
             raise TrainingError("no strategy could be trained: " + "; ".join(told))
-        best = min(tried, key=_loss)
+        best = _best(tried)
         return replace(best, reasons=(f"{_title(best)} was chosen by auto", *told))
 
 
@@ -82,7 +84,7 @@ def _tried(
 
 
 def _head_of(tried: "list[Challenger]", bench: "Bench") -> tuple[str, ...]:
-    return (min(tried, key=_loss).recipe.head.name,) if tried else bench.heads[:1]
+    return (_best(tried).recipe.head.name,) if tried else bench.heads[:1]
 
 
 def _title(challenger: "Challenger") -> str:
@@ -95,10 +97,21 @@ def _numbers(options: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((name, options[name]) for name in ("strength", "folds") if name in options)
 
 
-def _loss(challenger: "Challenger") -> float:
-    """Log loss out of fold; what could not be measured comes last."""
-    loss = challenger.metrics.get("out_of_fold_log_loss", float("inf"))
-    return float(loss) if isinstance(loss, int | float) else float("inf")
+def _best(tried: "Sequence[Challenger]") -> "Challenger":
+    """Return the challenger of least calibrated log loss on the images that all were judged by;
+    one that could not be measured comes last."""
+    from daemon.training.validation import judge
+
+    measured = [each.out_of_fold for each in tried if each.out_of_fold is not None]
+    common = set.intersection(*(set(found.sha256s) for found in measured)) if measured else set()
+
+    def loss(challenger: "Challenger") -> float:
+        found = challenger.out_of_fold
+        if found is None or not common:
+            return float("inf")
+        return judge(challenger.recipe.head.reading, found.on(common)).loss
+
+    return min(tried, key=loss)
 
 
 @hookimpl

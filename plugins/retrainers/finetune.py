@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from daemon.training.finetuning import FineTuner
 
 
+_LEAST = 1.8  # fits: one on four folds of five, to measure, and one on everything
+
+
 class FinetuneOptions(Tuning):
     """How layers are trained on; what is null is chosen and recorded."""
 
@@ -65,7 +68,7 @@ def _affordable(tuner: "FineTuner", bench: "Bench") -> int:
     from daemon.training.validation import FOLDS, affordable
 
     fit_s = tuner.seconds(len(tuner.examples), tuner.time_a_step())
-    bench.need(2 * fit_s, "fine-tuning")
+    bench.need(_LEAST * fit_s, "fine-tuning")
     return affordable(fit_s, bench.left_s(), FOLDS)
 
 

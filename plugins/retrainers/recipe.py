@@ -58,6 +58,7 @@ class PlainRecipe:
             weight_decay=0.0,
             batch_size=options.batch_size,
             epochs=options.epochs,
+            least_steps=0,
             validation=0.0,
             seed=plan.seed,
         )
