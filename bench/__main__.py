@@ -4,6 +4,8 @@ Writes `report.md` and `report.json` to `bench/out`.
 """
 
 import argparse
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -25,6 +27,7 @@ _ROWS, _ALL_ROWS = 1_000_000, 10_000_000
 
 def main() -> None:
     """Measure what is asked for, one section after the other."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that daemon and files go too
     plan, out = _read_arguments()
     report = Report(asdict(plan), machine())
     _say(f"plan: {', '.join(plan.sections)}; report in {out}")

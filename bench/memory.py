@@ -29,6 +29,11 @@ class Mark:
         """Memory of all processes."""
         return self.main.memory_mb + self.workers.memory_mb
 
+    @property
+    def own_mb(self) -> float:
+        """The part of it that no file is behind."""
+        return self.main.own_mb + self.workers.own_mb
+
 
 def measure(plan: Plan, say: Say) -> Section:
     """Feed small images and look at the daemon in between."""
@@ -40,9 +45,10 @@ def measure(plan: Plan, say: Say) -> Section:
             marks = list(_marks(daemon, pictures.files, say))
     notes = (
         f"{pictures.what} through {model.what}, in one run; memory is the proportional set size"
-        " of the daemon's processes (pages shared with others count in part).",
-        f"From {marks[1].images:,} to {marks[-1].images:,} images all processes together grew by"
-        f" {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB.",
+        " of the daemon's processes (pages shared with others count in part), its own memory what"
+        " no file is behind (other programs' coming and going does not change it).",
+        f"From {marks[1].images:,} to {marks[-1].images:,} images the processes' own memory grew by"
+        f" {marks[-1].own_mb - marks[1].own_mb:.1f} MB.",
         f"The database grew by {_bytes_each(marks):.0f} bytes an image.",
     )
     return Section("memory", "Memory", [_table(marks)], notes)
@@ -83,6 +89,7 @@ def _table(marks: Sequence[Mark]) -> Table:
         "main, MB",
         "workers, MB",
         "all, MB",
+        "own, MB",
         "threads",
         "file descriptors",
         "database, MB",
@@ -96,6 +103,7 @@ def _row(mark: Mark) -> tuple[Cell, ...]:
         round(mark.main.memory_mb, 1),
         round(mark.workers.memory_mb, 1),
         round(mark.memory_mb, 1),
+        round(mark.own_mb, 1),
         mark.main.threads + mark.workers.threads,
         mark.main.descriptors + mark.workers.descriptors,
         round(mark.database_bytes / 1e6, 2),

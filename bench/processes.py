@@ -13,10 +13,12 @@ class Usage:
     """What some processes hold.
 
     `memory_mb` is their proportional set size: resident memory, of which pages that several
-    processes share count in equal parts.
+    processes share count in equal parts. `own_mb` is the part that no file is behind, which
+    does not change when another process comes or goes.
     """
 
     memory_mb: float
+    own_mb: float
     threads: int
     descriptors: int
 
@@ -33,6 +35,7 @@ def usage(pids: Iterable[int]) -> Usage:
     each = [_usage(Path(f"/proc/{pid}")) for pid in pids]
     return Usage(
         sum(one.memory_mb for one in each),
+        sum(one.own_mb for one in each),
         sum(one.threads for one in each),
         sum(one.descriptors for one in each),
     )
@@ -44,16 +47,18 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def _usage(process: Path) -> Usage:
+    maps = (process / "smaps_rollup").read_text()
     return Usage(
-        memory_mb=_kilobytes((process / "smaps_rollup").read_text(), "Pss:") / 1000,
+        memory_mb=_megabytes(maps, "Pss:"),
+        own_mb=_megabytes(maps, "Anonymous:"),
         threads=len(list((process / "task").iterdir())),
         descriptors=len(list((process / "fd").iterdir())),
     )
 
 
-def _kilobytes(text: str, name: str) -> float:
-    line = next(line for line in text.splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1.024
+def _megabytes(maps: str, name: str) -> float:
+    line = next(line for line in maps.splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def _ticks(pid: int) -> int:

@@ -27,9 +27,13 @@ class Daemon:
         return self._daemon.process.pid
 
     def __enter__(self) -> "Daemon":
-        self._daemon.start()
         watching = "SELECT title FROM source_state WHERE watching IS NOT NULL"
-        until(lambda: self._daemon.query(watching), what="the inbox is watched")
+        try:
+            self._daemon.start()
+            until(lambda: self._daemon.query(watching), what="the inbox is watched")
+        except BaseException:
+            self._daemon.stop()
+            raise
         return self
 
     def __exit__(

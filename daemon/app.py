@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import plugins
 from daemon.catalogue import Catalogue
 from daemon.config import Loaded, Selection, Settings, load
+from daemon.domain import SCAN_TITLE
 from daemon.loader import load_plugins
 
 if TYPE_CHECKING:
@@ -105,11 +106,14 @@ def bundle_of(version: "Version", settings: Settings) -> Path:
 
 def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
     """Return the active model version; before the first deployment, deploy the bundled one."""
+    from daemon.delivery import sink_names
+
     active = models.active()
     if active is not None:
         return active
     version = register_bundle(models, BUNDLED_MODEL, settings, now)
-    models.deploy(version, "first start: the bundled model", None, now)
+    sinks = sink_names([choice.name for choice in settings.sinks])
+    models.deploy(version, "first start: the bundled model", None, now, sinks)
     return version
 
 
@@ -177,24 +181,9 @@ class Wiring:
         return built
 
     def folder_source(self, path: Path) -> "Source":
-        """Build a source that looks at one folder, for `scan`.
-
-        Inside a configured source's folder its title and rules hold; elsewhere the title is
-        `scan`.
-        """
-        around = self._around(path)
-        options = {**around.options, "path": str(path.absolute()), "create": False}
-        options.setdefault("title", str(around.options.get("path", "scan")))
+        """Build a source that looks at a folder which no configured source holds."""
+        options = {"path": str(path), "title": SCAN_TITLE, "create": False}
         return self.catalogue.sources.build(Selection("folder", options), self.loaded.base)
-
-    def _around(self, path: Path) -> Selection:
-        for choice in self.loaded.settings.sources:
-            root = choice.options.get("path")
-            if choice.name == "folder" and root is not None:
-                folder = Path(self.loaded.base, Path(str(root)).expanduser()).absolute()
-                if path.absolute().is_relative_to(folder):
-                    return choice
-        return Selection("folder")
 
     def make_lane(self, version: "Version") -> "Lane":
         """Build an executor, still without workers, for a model version."""

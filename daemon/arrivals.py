@@ -10,6 +10,7 @@ from daemon.settle import Tracker
 from daemon.store.inbox import Inbox
 
 _QUIET_S = 2.0
+_MOST_RESUMED = 2000
 
 
 def stat_of(path: bytes) -> FileStat | None:
@@ -40,8 +41,9 @@ class Arrivals:
         return len(self._tracker)
 
     def resume(self) -> None:
-        """Take up the files that were not whole when the daemon last ran."""
-        self.watch(self._inbox.settling())
+        """Take up files of the inbox that must settle: the last that came, from before a restart
+        or from a `scan` beside us; those watched already are not disturbed."""
+        self.watch(self._inbox.settling(_MOST_RESUMED))
 
     def watch(self, files: Sequence[tuple[bytes, FileStat]]) -> None:
         """Let files settle that were found changed."""
@@ -81,6 +83,7 @@ class Arrivals:
         self._inbox.revised(seen.changed, now)
         if seen.vanished:
             self._inbox.missing(seen.vanished, now)
+        self._tracker.forget([*seen.whole, *seen.vanished])
 
     def next_look(self) -> float | None:
         """Return in how many seconds the next file is to be looked at, None for never."""

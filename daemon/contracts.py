@@ -4,6 +4,7 @@ All Protocols are structural: a plugin needs to inherit from nothing. Keras is i
 the methods, never with the module.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,14 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+def plain_path(path: Path) -> Path:
+    """Return the absolute path without `..`, so that a file has one name; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (`Path.resolve` follows links)
+
+
 def _from_base(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base", Path())
-    return Path(base, path.expanduser()).absolute()
+    return plain_path(Path(base, path.expanduser()))
 
 
 ConfigPath = Annotated[Path, AfterValidator(_from_base)]
@@ -193,8 +199,11 @@ class Source(Protocol):
     def run(self, intake: Intake, stop: threading.Event) -> None:
         """Report until `stop` is set; runs in a thread of its own. May raise: it is restarted."""
 
-    def scan(self, intake: Intake) -> None:
-        """Report once everything that is there now, then return."""
+    def scan(self, intake: Intake, below: Sequence[Path] = ()) -> None:
+        """Report once what is there now, then return: all, or these files and folders only."""
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether this absolute path is within what the source looks at."""
 
 
 class Sink(Protocol):
@@ -244,6 +253,8 @@ class Executor(Protocol):
     """Runs batches on workers, here or elsewhere."""
 
     workers: int
+    trouble: str | None
+    """What keeps workers from working now, for `status`; None when all is well."""
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start the workers and return when all are warm; raises `RuntimeLoadError`.
@@ -252,10 +263,14 @@ class Executor(Protocol):
         """
 
     def submit(self, batch: Batch) -> None:
-        """Hand over a batch; never blocks. At most two for each worker are outstanding."""
+        """Hand over a batch; never blocks. Two for each worker are outstanding at most, and the
+        halves of a failed one."""
 
     def stop(self, deadline_s: float) -> None:
-        """Let the batches in hand finish within the deadline, then end the workers."""
+        """Let the batches in hand finish within the deadline, then end the workers.
+
+        May be called while `start` or another `stop` runs: the nearer deadline counts.
+        """
 
 
 class Retrainer(Protocol):

@@ -127,7 +127,9 @@ def check_source(folder: Folder) -> Finding:
     name = f"source {folder.path}"
     if not folder.exists:
         return warn(
-            name, "does not exist", f"mkdir -p {folder.path}; the daemon waits until it is there"
+            name,
+            "does not exist",
+            "the daemon makes it or, without its parent, waits",
         )
     if not folder.is_readable:
         return fail(
@@ -197,7 +199,7 @@ def check_integrity(problems: list[str] | None) -> Finding:
 
 def check_daemon(beat: Heartbeat | None) -> Finding:
     """A daemon should be running on this database."""
-    start = "start it: `classifyd run`, or `systemctl start classifyd`"
+    start = "start it: `classifyd run`"
     if beat is None:
         return warn("daemon", "has never run", start)
     if beat.phase == "stopped" or not beat.is_alive:

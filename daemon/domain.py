@@ -20,6 +20,9 @@ class FileState(StrEnum):
     GONE = "gone"
 
 
+SCAN_TITLE = "scan"
+"""The source of files that `scan` was given and no configured source holds."""
+
 FINAL_STATES = frozenset({FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE})
 
 
@@ -148,13 +151,11 @@ class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
-    `fatal`: no worker can be had any more, so the daemon must end rather than blame the files.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
-    fatal: bool = False
     seconds: float = 0.0
 
 

@@ -38,6 +38,10 @@ class DatabaseError(ClassifydError):
     """The database cannot be opened, is newer than the program, or is damaged."""
 
 
+class PassingDatabaseError(DatabaseError):
+    """The database refuses for a reason that may pass by itself: locked, disk full, rights."""
+
+
 class BusyError(ClassifydError):
     """Somebody else holds what is needed (another daemon on this database): try again later."""
 

@@ -35,13 +35,17 @@ class _Candidate:
 
 
 class Plugins:
-    """What is loaded, from where (`provenance`), and what is not and why (`broken`), by name."""
+    """What is loaded, from where (`provenance`), and what is not and why (`broken`), by name.
+
+    `configured` are those that the configuration names, of both.
+    """
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.provenance: dict[str, str] = {}
         self.broken: dict[str, str] = {}
+        self.configured: set[str] = set()
 
     def implementing(self, hook: str) -> list[str]:
         """Name the plugins that implement a hook, in the order in which they were loaded."""
@@ -69,6 +73,13 @@ class Plugins:
             raise PluginError(f"built-in plugin {name}: {reason}") from error
         self.broken[name] = reason
 
+    def left_out(self) -> list[str]:
+        """Return a line for each broken plugin: its name, where it is from, and why."""
+        return [
+            f"plugin {self.describe(name)} is left out: {reason}"
+            for name, reason in self.broken.items()
+        ]
+
     def describe(self, name: str) -> str:
         """Name a plugin and its origin, for messages."""
         return f"{name} ({self.provenance[name]})"
@@ -88,6 +99,7 @@ def load_plugins(builtin: Sequence[str], extra: Sequence[str]) -> Plugins:
         _add(plugins, candidate)
     for item in extra:
         for candidate in _named(item):
+            plugins.configured.add(candidate.name)
             _add(plugins, candidate)
     return plugins
 

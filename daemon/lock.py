@@ -11,6 +11,7 @@ class DatabaseLock:
     """Held by the process that claims files; use as a context manager."""
 
     def __init__(self, database: Path) -> None:
+        database = database.resolve()  # one lock, by whatever link the database is named
         self._path = database.with_name(database.name + ".lock")
         self._handle: int | None = None
 
@@ -19,7 +20,10 @@ class DatabaseLock:
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise DatabaseError(f"{self._path}: cannot be made: {error.strerror}") from error
+            raise DatabaseError(
+                f"{self._path}: the lock beside the database cannot be made ({error.strerror}); "
+                "mend the rights of its folder, or name another place with `database:`"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

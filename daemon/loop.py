@@ -4,8 +4,10 @@ It is the one thread that writes claims and predictions.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
@@ -22,6 +24,7 @@ from daemon.mailbox import (
     SourceNews,
     merged,
 )
+from daemon.patience import Patience
 from daemon.pipeline import Pipeline
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
@@ -55,8 +58,8 @@ class Loop:
         self._board = board
         self._clock = clock
         self._next_tick = 0.0
-        self._alarmed: set[str] = set()
         self.tally = Tally()
+        self.alarms: dict[str, str] = {}
         self.scans_ended = 0
 
     @property
@@ -70,22 +73,32 @@ class Loop:
         )
 
     def run(self, stop: Callable[[], bool], on_tick: Callable[[], None]) -> None:
-        """Work until `stop`; raises `RuntimeLoadError` when no model can be served."""
+        """Work until `stop`; raises `RuntimeLoadError` when no model can be served.
+
+        Every step can be repeated, and is, while the database refuses for a passing reason.
+        """
+        insist = Patience(lambda seconds: _rest(seconds, stop)).insist
         while not stop():
-            self._arrivals.settle()
+            insist(self._arrivals.settle)
             if self._clock.elapsed() >= self._next_tick:
                 self._next_tick = self._clock.elapsed() + TICK_S
-                self._tick()
-                on_tick()
-            self._take(self._pause(self._pipeline.feed()))
+                insist(self._tick)
+                insist(on_tick)
+            for message in self._take(self._pause(insist(self._pipeline.feed))):
+                insist(partial(self._handle, message))
 
     def drain(self, deadline_s: float) -> None:
         """Take no more work, and record the batches in hand until the deadline."""
         end = self._clock.elapsed() + deadline_s
-        while self._pipeline.in_flight and self._clock.elapsed() < end:
+
+        def is_over() -> bool:
+            return self._clock.elapsed() >= end
+
+        insist = Patience(lambda seconds: _rest(seconds, is_over)).insist
+        while self._pipeline.in_flight and not is_over():
             message = self._mailbox.get(min(TICK_S, end - self._clock.elapsed()))
             if isinstance(message, BatchResult):
-                self._finish(message)
+                insist(partial(self._finish, message))
 
     def _tick(self) -> None:
         self._switcher.look()
@@ -96,14 +109,13 @@ class Loop:
         times = (batch_due, self._arrivals.next_look(), self._next_tick - self._clock.elapsed())
         return max(0.0, min(time for time in times if time is not None))
 
-    def _take(self, timeout_s: float) -> None:
+    def _take(self, timeout_s: float) -> list[Message]:
         messages = []
         message = self._mailbox.get(timeout_s)
         while message is not None:
             messages.append(message)
             message = self._mailbox.get(0.0) if len(messages) < _MOST_MESSAGES else None
-        for each in merged(messages):
-            self._handle(each)
+        return list(merged(messages))
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -121,6 +133,8 @@ class Loop:
                 self._note(message)
             case ScanEnded():
                 self.scans_ended += 1
+                if message.error is not None:
+                    self.alarms[message.source] = message.error
             case LaneReady():
                 if not self._switcher.ready(message):
                     raise RuntimeLoadError(f"no model can be served: {message.error}")
@@ -144,11 +158,19 @@ class Loop:
         if news.alarm is not None:
             _log.error("source %s: %s", news.source, news.alarm)
             self._board.source(news.source, alarm=news.alarm, alarm_at=self._now())
-            self._alarmed.add(news.source)
-        if news.recovered and news.source in self._alarmed:
+            self.alarms[news.source] = news.alarm
+        if news.recovered and news.source in self.alarms:
             _log.info("source %s: well again", news.source)
             self._board.source(news.source, alarm=None, alarm_at=None)
-            self._alarmed.discard(news.source)
+            del self.alarms[news.source]
 
     def _now(self) -> str:
         return utc_text(self._clock.now())
+
+
+def _rest(seconds: float, is_over: Callable[[], bool]) -> bool:
+    """Wait, but not past the end; tells whether it has come."""
+    end = time.monotonic() + seconds
+    while not is_over() and time.monotonic() < end:
+        time.sleep(0.1)
+    return is_over()

@@ -16,6 +16,9 @@ KERNELS = frozenset({"bilinear-antialias"})
 Reading = Literal["probabilities", "binary", "independent", "margins"]
 """How the raw scores of a model become confidences; see `daemon.scores`."""
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What the name of a model may look like, as a regular expression."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
@@ -70,7 +73,7 @@ class Manifest(_Record):
     """
 
     format: int = FORMAT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=rf"^{NAME}$")]
     created_at: str
     classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     geometry: Geometry

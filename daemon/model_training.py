@@ -11,8 +11,9 @@ from daemon.artifacts import write_bundle
 from daemon.benches import a_bench, plan_record
 from daemon.clock import utc_text
 from daemon.config import Selection
-from daemon.errors import TrainingError
+from daemon.errors import TrainingError, UsageError
 from daemon.learning.schedule import Plan
+from daemon.manifest import NAME
 from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns
 from daemon.store.models import Models, Version
@@ -43,9 +44,11 @@ def train_folder(
 ) -> tuple[Version, Trained]:
     """Train on class folders as `model` in the configuration says, and register the result.
 
-    Records the images, their labels and sides, and the training run. Raises `TrainingError`,
-    `WeightsError`, `BundleError`.
+    Records the images, their labels and sides, and the training run. Raises `UsageError` for a
+    name that no model version can have, `TrainingError`, `WeightsError`, `BundleError`.
     """
+    if name is not None:
+        _check_name(name)
     hush_pillow()
     import_keras()
     retrainers, base = wiring.catalogue.retrainers, wiring.loaded.base
@@ -56,11 +59,12 @@ def train_folder(
     plan = Plan(strategy.name, reason, options, settings.budget * 60, settings.seed)
     runs = TrainingRuns(engine)
     with a_bench(wiring, plan, progress) as bench:
+        name = name or _name(bench, folder)
         run_id = runs.begin(plan.strategy, plan_record(bench, plan), _now(wiring))
         try:
             known = cast(Mapping[str, Side], Labels(engine).sides())
             trained = train(collect(folder, progress), retrainer, plan, bench, known)
-            version = _register(wiring, engine, trained, name or _name(bench, folder), run_id)
+            version = _register(wiring, engine, trained, name, run_id)
         except BaseException as error:
             runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
             raise
@@ -82,10 +86,22 @@ def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
     Labels(engine).record(images, SOURCE, _now(wiring))
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise UsageError(
+            f"--name {name!r}: a model version is named with letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, at most 100 of them"
+        )
+    if name.isdigit():
+        raise UsageError(
+            f"--name {name!r}: digits alone are the number of a model version; add a letter"
+        )
+
+
 def _name(bench: Bench, folder: Path) -> str:
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "model"
     name = f"{slug}-{bench.recipe.backbone.name}"[:100]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(NAME, name):
         raise TrainingError(f"{name!r} is no name for a model version; give one with --name")
     return name
 

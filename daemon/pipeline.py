@@ -10,7 +10,6 @@ from itertools import count
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Executor
 from daemon.domain import Batch, BatchResult, FileRef, Outcome, OutcomeKind
-from daemon.errors import RuntimeLoadError
 from daemon.store.inbox import Inbox
 from daemon.store.recording import Recorded, Recorder
 
@@ -144,31 +143,19 @@ class Pipeline:
     def finish(self, result: BatchResult) -> Recorded:
         """Record a batch. A failed one goes again in halves, down to the guilty file alone.
 
-        Raises `RuntimeLoadError` when no worker can be had any more.
+        When the database refuses, nothing has changed here, and it may be called again.
         """
+        outcomes = _blamed(result)
+        recorded = self._recorder.record(
+            replace(result, outcomes=outcomes), utc_text(self._clock.now())
+        )
         lane = self._lanes.pop(result.batch.batch_id)
         del lane.outstanding[result.batch.batch_id]
-        if result.fatal:
-            raise RuntimeLoadError(f"no worker can be started any more: {result.failure}")
-        if result.failure is not None:
-            result = self._after_failure(lane, result)
-        else:
-            self._resubmit_unlooked(lane, result)
-        return self._recorder.record(result, utc_text(self._clock.now()))
-
-    def _after_failure(self, lane: Lane, result: BatchResult) -> BatchResult:
-        files = result.batch.files
-        if len(files) == 1:
-            blame = Outcome(files[0].file_id, OutcomeKind.TRANSIENT, reason=result.failure)
-            return BatchResult(result.batch, (blame,))
-        for half in _halves(files):
-            self._resubmit(lane, half, result.batch.moves_state)
-        return BatchResult(result.batch)
-
-    def _resubmit_unlooked(self, lane: Lane, result: BatchResult) -> None:
-        looked = {outcome.file_id for outcome in result.outcomes}
+        looked = {outcome.file_id for outcome in outcomes}
         left = [ref for ref in result.batch.files if ref.file_id not in looked]
-        self._resubmit(lane, left, result.batch.moves_state)
+        for files in _halves(left) if result.failure is not None else (left,):
+            self._resubmit(lane, files, result.batch.moves_state)
+        return recorded
 
     def _resubmit(self, lane: Lane, files: Sequence[FileRef], moves_state: bool) -> None:
         """Send files again, to the current lane: the one they were with may be ending."""
@@ -176,6 +163,14 @@ class Pipeline:
         if current is not lane:
             files = [replace(ref, known=frozenset()) for ref in files]
         self._submit(current, files, moves_state)
+
+
+def _blamed(result: BatchResult) -> tuple[Outcome, ...]:
+    """Return the outcomes; a file that was alone in a failed batch has failed."""
+    files = result.batch.files
+    if result.failure is None or len(files) > 1:
+        return result.outcomes
+    return (Outcome(files[0].file_id, OutcomeKind.TRANSIENT, reason=result.failure),)
 
 
 def _halves(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:

@@ -11,8 +11,8 @@ from daemon.pipeline import BatchRule
 from daemon.service import Reloaded
 
 _log = logging.getLogger("classifyd")
-_WORKERS = frozenset({"runtime", "executor", "decode", "batch"})
-_AT_ONCE = frozenset({"log", "sources", "model"}) | _WORKERS
+_WORKERS = frozenset({"runtime", "executor", "decode"})
+_AT_ONCE = frozenset({"log", "sources", "model", "batch"}) | _WORKERS
 
 
 class Reloader:
@@ -38,7 +38,12 @@ class Reloader:
         settings = after.settings
         logs.set_up(settings.log.level, settings.log.format)
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        return Reloaded(sources, rule, workers=bool(changed & _WORKERS))
+        return Reloaded(
+            sources,
+            rule,
+            workers=bool(changed & _WORKERS) or before.settings.batch.max_size != rule.max_size,
+            formats=sorted(settings.decode.formats),
+        )
 
 
 def _changed(before: Settings, after: Settings) -> set[str]:

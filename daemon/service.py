@@ -1,5 +1,6 @@
 """The daemon as a whole: start and stop order, signals, heartbeat, one shutdown deadline."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Source
+from daemon.errors import ClassifydError
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
@@ -50,6 +52,7 @@ class Reloaded:
     sources: Sequence[Source] | None = None
     rule: BatchRule | None = None
     workers: bool = False
+    formats: Sequence[str] | None = None
 
 
 Reload = Callable[[], Reloaded]
@@ -63,25 +66,27 @@ class Service:
         self._parts = parts
         self._started_at = self._now()
         self._next_beat = 0.0
+        self._phase = ""
         self._sources: SourceThreads | None = None
         self._titles: tuple[str, ...] = ()
+        self._formats = parts.formats
+        self._accepted: list[str] | None = None
 
-    def follow(self, sources: Sequence[Source], reload: Reload) -> None:
+    def follow(self, sources: Sequence[Source], reload: Reload, signals: Signals) -> None:
         """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
-        with Signals() as signals:
 
-            def on_tick() -> None:
-                if signals.take_reload():
-                    self._reload(reload)
-                self._tick()
+        def on_tick() -> None:
+            if signals.take_reload():
+                self._reload(reload)
+            self._tick()
 
-            self._begin()
-            try:
-                self._watch(sources)
-                self._parts.loop.run(lambda: signals.stop_asked, on_tick)
-                _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
-            finally:
-                self._end()
+        self._begin()
+        try:
+            self._watch(sources)
+            self._parts.loop.run(lambda: signals.stop_asked, on_tick)
+            _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
+        finally:
+            self._end()
 
     def scan(
         self, sources: Sequence[Source], whole: bool, progress: Callable[[Tally, bool], None]
@@ -89,6 +94,7 @@ class Service:
         """Look once at the sources, classify what waits, and return what was done.
 
         `progress` is called often with the counts so far and whether the looking has ended.
+        Raises `ClassifydError` in the end when a source could not be looked at.
         """
         loop = self._parts.loop
         with Signals() as signals:
@@ -105,6 +111,9 @@ class Service:
                 loop.run(is_over, self._tick)
             finally:
                 self._end()
+        if loop.alarms:
+            lines = [f"source {source}: {alarm}" for source, alarm in sorted(loop.alarms.items())]
+            raise ClassifydError("\n".join(["not everything was looked at", *lines]))
         return loop.tally
 
     def _begin(self) -> None:
@@ -112,14 +121,15 @@ class Service:
         put_back = parts.inbox.release_claims(self._now())
         if put_back:
             _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
-        self._reexamine()
+        self._accepted = parts.board.last_detail().get("formats")
         parts.arrivals.resume()
         parts.delivery.start()
         self._beat("starting")
 
     def _reexamine(self) -> None:
-        before = self._parts.board.last_detail().get("formats")
-        if before is not None and before != list(self._parts.formats):
+        """Read ignored files again once workers are warm that accept other formats."""
+        before, self._accepted = self._accepted, list(self._formats)
+        if before not in (None, self._accepted):
             count = self._parts.inbox.reexamine_ignored(self._now())
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
@@ -143,35 +153,45 @@ class Service:
             self._parts.pipeline.rule = fresh.rule
         if fresh.workers:
             self._parts.switcher.look(anew=True)
+        self._formats = fresh.formats or self._formats
         if fresh.sources is not None and self._sources is not None:
             self._sources.stop(5.0)
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
         self._parts.requests.look()
-        if self._parts.clock.elapsed() >= self._next_beat:
+        self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
+        if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
+            self._reexamine()
+        phase = "running" if self._parts.pipeline.lane else "starting"
+        if self._parts.clock.elapsed() >= self._next_beat or phase != self._phase:
             self._next_beat = self._parts.clock.elapsed() + _BEAT_S
-            self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
-            self._beat("running" if self._parts.pipeline.lane else "starting")
+            self._beat(phase)
 
     def _end(self) -> None:
-        """Stop in the order in which work flows, so that nothing new arrives behind us."""
+        """Stop in the order in which work flows, so that nothing new arrives behind us.
+
+        Every step is taken even if one before it failed: a process cannot end while a worker
+        lives, and only its end lets another be started in its place.
+        """
         parts = self._parts
         end = parts.clock.elapsed() + SHUTDOWN_S
 
         def left() -> float:
             return max(0.0, end - parts.clock.elapsed())
 
-        if self._sources is not None:
-            self._sources.stop(min(5.0, left()))
-        parts.loop.drain(left())
-        parts.switcher.stop(left())
-        parts.inbox.release_claims(self._now())
-        parts.delivery.stop(left())
-        self._beat("stopped")
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(lambda: self._beat("stopped"))
+            last_first.callback(lambda: parts.delivery.stop(left()))
+            last_first.callback(lambda: parts.inbox.release_claims(self._now()))
+            last_first.callback(lambda: parts.switcher.stop(left()))
+            last_first.callback(lambda: parts.loop.drain(left()))
+            if self._sources is not None:
+                self._sources.stop(min(5.0, left()))
         _log.info("stopped")
 
     def _beat(self, phase: str) -> None:
+        self._phase = phase
         self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), self._detail())
 
     def _detail(self) -> dict[str, Any]:
@@ -184,9 +204,10 @@ class Service:
             "in_flight": parts.pipeline.in_flight,
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "last_error": parts.switcher.last_error or tally.last_error,
+            "model_error": (lane.executor.trouble if lane else None) or parts.switcher.last_error,
+            "last_error": tally.last_error,
             "sources": list(self._titles),
-            "formats": list(parts.formats),
+            "formats": self._accepted,
         }
 
     def _now(self) -> str:

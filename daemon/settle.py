@@ -79,7 +79,10 @@ class Tracker:
     def look(
         self, now: float, stat_of: Callable[[bytes], FileStat | None], most: int = 500
     ) -> Settled:
-        """Look again at up to `most` files whose quiet time is over."""
+        """Look again at up to `most` files whose quiet time is over.
+
+        Those found whole or vanished are watched until `forget` is told that they are recorded.
+        """
         whole, changed, vanished = [], [], []
         for path, before in list(islice(self._due(now), most)):
             stat = stat_of(path)
@@ -90,7 +93,6 @@ class Tracker:
                 self.watch(path, stat, now, self._quiet[path])
             else:
                 whole.append(path)
-        self.forget([*whole, *vanished])
         return Settled(tuple(whole), tuple(changed), tuple(vanished))
 
     def _due(self, now: float) -> Iterator[tuple[bytes, _Look]]:

@@ -36,27 +36,30 @@ class Switcher:
         self._make = make
         self._start = start
         self._wanted: int | None = None
+        self._anew = False
         self._starting: Lane | None = None
-        self._retiring: list[threading.Thread] = []
+        self._retiring: list[tuple[threading.Thread, Lane]] = []
         self.last_error: str | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether the active version is served, or was tried and cannot be."""
-        active = self._models.active()
-        return self._starting is None and active is not None and active.version_id == self._wanted
+        is_idle = self._starting is None and not self._anew
+        return is_idle and self._wanted == self._models.newest_deployment()
 
     def look(self, anew: bool = False) -> None:
-        """Start workers for the active version unless they run, start, or have just failed.
+        """Start workers for a deployment that is new, once; activating again tries again.
 
         `anew` starts them in any case: their settings have changed.
         """
+        self._anew = self._anew or anew
         if self._starting is not None:
             return
-        active = self._models.active()
-        if active is None or (active.version_id == self._wanted and not anew):
+        deployment, active = self._models.newest_deployment(), self._models.active()
+        if active is None or (deployment == self._wanted and not self._anew):
             return
-        self._wanted = active.version_id
+        self._anew = False
+        self._wanted = deployment
         self._starting = lane = self._make(active)
         _log.info("loading model %s", active.name)
         threading.Thread(
@@ -99,13 +102,13 @@ class Switcher:
             target=lane.executor.stop, args=(_RETIRE_S,), name="retire", daemon=True
         )
         thread.start()
-        self._retiring = [*(t for t in self._retiring if t.is_alive()), thread]
+        self._retiring = [*(each for each in self._retiring if each[0].is_alive()), (thread, lane)]
 
     def stop(self, deadline_s: float) -> None:
-        """End all workers, those still starting too."""
+        """End all workers, those still starting or retiring too."""
         if self._starting is not None:
             self._starting.executor.stop(0.0)
         if self._pipeline.lane is not None:
             self._pipeline.lane.executor.stop(deadline_s)
-        for thread in self._retiring:
-            thread.join(deadline_s)
+        for _, lane in self._retiring:
+            lane.executor.stop(0.0)

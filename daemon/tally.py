@@ -9,6 +9,15 @@ from daemon.domain import BatchResult, FileRef, Outcome, OutcomeKind
 from daemon.text import display_path, printable
 
 _log = logging.getLogger("classifyd")
+_WORDS = {
+    OutcomeKind.CLASSIFIED: "classified",
+    OutcomeKind.KNOWN: "known already",
+    OutcomeKind.UNREADABLE: "unreadable",
+    OutcomeKind.NOT_IMAGE: "not images",
+    OutcomeKind.VANISHED: "vanished",
+    OutcomeKind.CHANGED: "changed meanwhile",
+    OutcomeKind.TRANSIENT: "to be tried again",
+}
 _TROUBLE = frozenset({OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT})
 
 
@@ -48,10 +57,17 @@ class Tally:
         """Log one line on what was done since the last report; nothing when nothing was."""
         if self._unreported:
             waiting = count_waiting()
-            parts = ", ".join(f"{n} {kind}" for kind, n in sorted(self._unreported.items()))
-            _log.info("%s%s", parts, f"; {waiting} waiting" if waiting else "")
+            _log.info("%s%s", _words(self._unreported), f"; {waiting} waiting" if waiting else "")
             self._unreported.clear()
+
+    def in_words(self) -> str:
+        """Return the counts since the beginning: `12 classified, 1 unreadable`."""
+        return _words(self.outcomes)
 
     def per_minute(self, now: float) -> float:
         """Return files a minute over the last minute."""
         return float(sum(count for at, count in self._recent if at > now - 60.0))
+
+
+def _words(outcomes: Counter[OutcomeKind]) -> str:
+    return ", ".join(f"{count} {_WORDS[kind]}" for kind, count in sorted(outcomes.items()))

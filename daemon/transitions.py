@@ -31,6 +31,7 @@ class Known:
     state: FileState
     reason: str | None
     removed: bool
+    source: str = ""
 
     @property
     def was_read(self) -> bool:

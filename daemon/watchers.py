@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from daemon.clock import Clock
 from daemon.contracts import Intake, Sink, Source
 from daemon.delivery import deliver
+from daemon.errors import ClassifydError, DatabaseError
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
 from daemon.store.outbox import Outbox
 
 _log = logging.getLogger("classifyd")
 _LONGEST_REST_S = 60.0
 _SINK_PAUSE_S = 0.5
+_DATABASE_PAUSE_S = 15.0
 
 
 class SourceThreads:
@@ -48,9 +50,11 @@ class SourceThreads:
             source.scan(intake)
         except Stopped:
             return
+        except ClassifydError as failure:
+            error = str(failure)
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
-            _log.error("source %s: %s", source.title, error)
+            _log.exception("source %s failed", source.title)
         self._mailbox.put(ScanEnded(source.title, error))
 
     def _spawn(self, target: Callable[..., None], source: Source, *arguments: object) -> None:
@@ -115,9 +119,12 @@ class DeliveryThread:
         for name, sink in self._sinks.items():
             try:
                 taken += deliver(self._outbox, name, sink, self._clock)
+            except DatabaseError as error:
+                _log.warning("delivery to sink %s waits: %s", name, error)
+                self._stop.wait(_DATABASE_PAUSE_S)
             except Exception:
                 _log.exception("delivery to sink %s failed", name)
-                self._stop.wait(_SINK_PAUSE_S)
+                self._stop.wait(_DATABASE_PAUSE_S)
         return taken
 
     def stop(self, deadline_s: float) -> None:

@@ -416,7 +416,7 @@ def test_status_of_a_healthy_daemon(classifyd, failures):
         ({"phase": "stopped"}, "the daemon stopped"),
         ({"pid": 2**22 + 1}, "the daemon ended unexpectedly"),
         ({"beat_at": at()}, "has given no sign of life since"),
-        ({"last_error": "bundle x: altered"}, "last error: bundle x: altered"),
+        ({"model_error": "bundle x: altered"}, "model: bundle x: altered"),
     ],
 )
 def test_status_check_fails_with_the_reason(classifyd, three, beat, says):
@@ -491,3 +491,16 @@ def test_db_check_names_contradictions(classifyd, three, statement, says):
     three.execute(statement)
     ran = classifyd("db", "check")
     assert ran.code == 1 and says in ran.out
+
+
+def test_an_existing_file_is_taken_by_its_exact_name(classifyd, filled, tmp_path):
+    for name in ("photo[1].jpg", "photo1.jpg"):
+        filled.seen(tmp_path / name, "cat")
+
+    def found() -> list[str]:
+        rows = json.loads(classifyd("results", "--path", "photo[1].jpg", "--format", "json").out)
+        return [Path(row["path"]).name for row in rows]
+
+    assert found() == ["photo1.jpg"]
+    (tmp_path / "photo[1].jpg").write_bytes(b"x")
+    assert found() == ["photo[1].jpg"]

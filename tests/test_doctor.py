@@ -37,7 +37,7 @@ def beat(phase="running", age_s=1.0, is_alive=True):
         (doctor.check_processor(AVX.replace(" avx avx2", "")), FAIL, "has no AVX"),
         (doctor.check_processor("Features\t: fp asimd\n"), OK, "not x86"),
         (doctor.check_source(folder()), OK, "can be read"),
-        (doctor.check_source(folder(exists=False)), WARN, "mkdir -p /data/in"),
+        (doctor.check_source(folder(exists=False)), WARN, "the daemon makes it"),
         (doctor.check_source(folder(is_readable=False)), FAIL, "chmod"),
         (doctor.check_place("state_dir", folder(), 10**10), OK, "10.0 GB free"),
         (doctor.check_place("state_dir", folder(), 10**9), WARN, "make room soon"),
@@ -128,3 +128,22 @@ def test_before_the_first_start_nothing_fails(classifyd, tmp_path):
     ran = classifyd("doctor", "--format", "json")
     assert ran.code == 0
     assert findings(ran)["database"]["verdict"] == "warn"
+
+
+def test_going_back_to_an_altered_bundle_is_refused(classifyd, filled, bundle_folder):
+    filled.model(bundle=str(bundle_folder))
+    filled.model("second")
+    (bundle_folder / "model.keras").write_bytes(b"other")
+    for command in (("rollback",), ("activate", "compact-1")):
+        ran = classifyd("models", *command)
+        assert ran.code == 1 and "model.keras was altered" in ran.err
+    assert filled.execute("SELECT count(*) FROM deployment") == [(2,)]
+
+
+@pytest.mark.parametrize("name", ["my birds", "2026", "-x", "a" * 101])
+def test_a_name_that_no_model_version_can_have_is_refused_at_once(
+    classifyd, filled, tmp_path, name
+):
+    (tmp_path / "photos").mkdir()
+    ran = classifyd("models", "train", "photos", "--name", name)
+    assert ran.code == 2 and f"--name {name!r}" in ran.err

@@ -127,7 +127,7 @@ def test_a_killed_worker_fails_its_batch_and_the_next_one_is_answered(setup, tmp
         os.kill(pid, signal.SIGKILL)
         failed, answered = (results.get(timeout=WAIT_S) for _ in range(2))
     assert failed.failure == "the worker was killed by signal 9"
-    assert failed.batch.batch_id == 1 and not failed.fatal and failed.outcomes == ()
+    assert failed.batch.batch_id == 1 and failed.outcomes == ()
     assert answered.batch.batch_id == 2 and labels(answered) == ["band-3"]
 
 
@@ -171,7 +171,7 @@ def test_stop_ends_in_time_whatever_the_workers_do_and_starts_none_anew(setup, t
             running.submit(batch(number, path))
         running.stop(0.3)
         answers = [results.get(timeout=WAIT_S) for _ in range(3)]
-        assert all(answer.failure and not answer.fatal for answer in answers)
+        assert all(answer.failure for answer in answers)
         assert pids() == []
 
 
@@ -191,35 +191,40 @@ def test_an_unknown_runtime_is_refused_in_its_own_words(setup):
     assert pids() == []
 
 
-BROKEN_LATER = """
+AWAY = """
 from daemon.contracts import Factory
+from daemon.errors import RuntimeLoadError
 from daemon.hookspecs import hookimpl
-from pathlib import Path
+from daemon.testing.stubs import BrightnessOptions, BrightnessRuntime
 
-class Once:
-    name = "once"
-    def __init__(self, options): pass
+class Away(BrightnessRuntime):
+    name = "away"
     def load(self, bundle, max_batch):
-        (bundle / "loaded").touch(exist_ok=False)
-        return None
+        if (bundle / "away").exists():
+            raise RuntimeLoadError("the disk is away")
+        return super().load(bundle, max_batch)
 
 @hookimpl
 def register_runtimes():
-    yield Factory("once", Once)
+    yield Factory("away", Away, BrightnessOptions)
 """
 
 
-def test_when_no_worker_can_be_had_any_more_the_daemon_is_told(setup, tmp_path, capfd):
-    plugin = tmp_path / "once.py"
-    plugin.write_text(BROKEN_LATER)
-    with executor(setup(runtime="once", plugins=(str(plugin),))) as (running, results):
+def test_a_worker_that_cannot_be_replaced_is_tried_until_it_can(setup, tmp_path):
+    plugin = tmp_path / "away.py"
+    plugin.write_text(AWAY)
+    made = setup(runtime="away", plugins=(str(plugin),))
+    with executor(made) as (running, results):
+        (made.bundle / "away").touch()
         (pid,) = pids()
         os.kill(pid, signal.SIGKILL)
         until(lambda: not multiprocessing.active_children())
-        running.submit(batch(1, draw(tmp_path / "a.png", 1)))
-        answer = results.get(timeout=WAIT_S)
-    assert answer.fatal and "did not start: it ended with code 1" in answer.failure
-    capfd.readouterr()  # the worker's traceback
+        running.submit(batch(1, draw(tmp_path / "a.png", 7)))
+        until(lambda: running.trouble)
+        assert "the disk is away" in running.trouble
+        (made.bundle / "away").unlink()
+        assert labels(results.get(timeout=WAIT_S)) == ["band-7"]
+        assert running.trouble is None
 
 
 PARENT = """

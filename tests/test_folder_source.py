@@ -238,6 +238,25 @@ def test_a_folder_that_cannot_be_read_lets_nothing_be_judged_missing(tmp_path, c
         (tmp_path / "closed").chmod(0o700)
 
 
+def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch, caplog):
+    real = os.scandir
+
+    def refusing(path):
+        if os.fsencode(path).endswith(b"closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with running(tmp_path, rescan="1h") as recorder:
+        recorder.until(lambda: recorder.ways)
+        (tmp_path / "closed").mkdir()
+        put(tmp_path / "later.jpg")
+        recorder.until(lambda: recorder.sees(tmp_path / "later.jpg"))
+        put(tmp_path / "last.jpg")
+        recorder.until(lambda: recorder.sees(tmp_path / "last.jpg"))
+    assert "closed' cannot be read" in caplog.text
+
+
 # --- which names ---------------------------------------------------------------------------
 
 
@@ -683,3 +702,34 @@ def test_the_title_is_the_path_as_written(tmp_path):
 def test_listing_plugins_does_not_load_watchdog():
     code = "import sys, plugins.sources.folder; sys.exit('watchdog' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_folder_holds_what_lies_in_it(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert source(tmp_path).holds(tmp_path) and source(tmp_path).holds(inner / "a.png")
+    assert not source(inner).holds(tmp_path) and not source(inner).holds(tmp_path / "inner2")
+    flat = source(tmp_path, recursive=False)
+    assert flat.holds(tmp_path / "a.png") and not flat.holds(inner)
+    assert not flat.holds(inner / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("below", "why"),
+    [
+        ("raw/a.png", "ignore pattern raw"),
+        ("raw", "ignore pattern raw"),
+        (".hidden/deep", "in a hidden folder"),
+        ("@eaDir", "in a folder @eaDir of the system"),
+        ("kept", None),
+        ("kept/a.png", None),
+    ],
+)
+def test_a_look_at_a_part_tells_what_a_walk_would_not_come_by(tmp_path, below, why):
+    for name in ("raw/a.png", ".hidden/deep/a.png", "@eaDir/a.png", "kept/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    recorder = Recorder()
+    source(tmp_path, ignore=["raw"]).scan(recorder, [tmp_path / below])
+    assert [one.ignored for one in recorder.there.values()] == [why]
+    assert not recorder.listings

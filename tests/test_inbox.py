@@ -207,6 +207,19 @@ def test_a_claim_knows_the_contents_of_its_size_that_this_model_has_answered(inb
     assert [ref.known for ref in inbox.claim(2, 2, NOW, LATER)] == [frozenset(), frozenset()]
 
 
+def test_thousands_of_contents_of_one_size_do_not_all_go_with_every_file(inbox, filled):
+    """Uncompressed pictures of one camera all have one size."""
+    filled.model("first")
+    filled.execute("BEGIN")
+    for _ in range(5_000):
+        filled.prediction(filled.image(), model="first")
+    filled.execute("UPDATE image SET size = 10")
+    filled.execute("COMMIT")
+    inbox.sighted("in", [seen()], NOW)
+    (ref,) = inbox.claim(1, 1, NOW, LATER)
+    assert f"{5_000:064x}" in ref.known and 1_000 < len(ref.known) < 5_000
+
+
 def test_a_retried_file_is_queued_when_its_time_has_come(inbox, filled):
     filled.file("/a", "retry", attempts=1, next_try_at=NOW)
     assert inbox.requeue_due(BEFORE) == 0
@@ -287,7 +300,7 @@ def test_the_queue_is_asked_through_its_index_alone(inbox, engine, filled, monke
     other.queued(32)
     other.claim(32, 1, NOW, LATER)
     other.requeue_due(NOW)
-    other.settling()
+    other.settling(10)
     for statement, values in asked:
         if "file" not in statement or "BEGIN" in statement:
             continue
@@ -295,3 +308,20 @@ def test_the_queue_is_asked_through_its_index_alone(inbox, engine, filled, monke
         scans = [step[3] for step in plan if step[3].startswith("SCAN") and "file" in step[3]]
         assert all("ix_file_waiting" in scan for scan in scans), (statement, scans)
     engine.dispose()
+
+
+def test_a_row_stays_with_a_source_that_follows_it_and_leaves_one_that_is_no_more(inbox, filled):
+    inbox.sighted("old", [seen()], BEFORE)
+    inbox.sighted("scan", [seen()], NOW)
+    assert rows(filled, "source") == [("old",)]
+    inbox.sighted("new", [seen()], NOW)
+    assert rows(filled, "source") == [("new",)]
+    filled.execute("INSERT INTO source_state (title) VALUES ('new')")
+    inbox.sighted("beside", [seen()], LATER)
+    assert rows(filled, "source") == [("new",)]
+
+
+def test_files_to_be_tried_again_are_counted(inbox, filled):
+    inbox.sighted("in", [seen(), seen(b"/in/b")], BEFORE)
+    filled.execute("UPDATE file SET state = 'retry' WHERE path = '/in/b'")
+    assert inbox.retrying() == 1

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import plugins as box
 from daemon.catalogue import Catalogue
+from daemon.cli.config import config as config_command
 from daemon.cli.plugins import plugins as plugins_command
 from daemon.config import Selection, Settings, load
 from daemon.errors import ConfigError, PluginError
@@ -320,7 +321,26 @@ def test_plugins_are_listed_with_their_origin_and_options(write, tmp_path, monke
 def test_a_plugin_that_is_unknown_is_named_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = CliRunner().invoke(plugins_command, ["mobilenet_v22"])
-    assert str(ended.exception) == ("there is no plugin mobilenet_v22; did you mean mobilenet_v2?")
+    said = str(ended.exception)
+    assert said.startswith("there is no plugin mobilenet_v22; did you mean mobilenet_v2? (known: ")
+    assert "compact, " in said and "softmax" in said
+
+
+def test_a_broken_plugin_says_why_and_fails_the_check_of_the_configuration(
+    write, tmp_path, monkeypatch
+):
+    write("broken.py", "import no_such_thing")
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("plugins: [./broken.py, ./missing.py]")
+    asked = CliRunner().invoke(plugins_command, ["broken"])
+    assert "is broken: ModuleNotFoundError: No module named" in str(asked.exception)
+    other = CliRunner().invoke(plugins_command, ["tape"])
+    assert "there is no plugin tape" in str(other.exception)
+    assert "is left out: ModuleNotFoundError" in str(other.exception)
+    checked = CliRunner().invoke(config_command, ["check"])
+    assert isinstance(checked.exception, ConfigError)
+    assert "plugins: broken: broken, missing" in str(checked.exception)
+    assert "no such file or folder" in checked.stderr
 
 
 def test_the_installed_distribution_is_not_its_own_plugin():

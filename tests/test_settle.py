@@ -33,7 +33,10 @@ def tracker():
 
 
 def look(tracker: Tracker, disk: Disk, now: float, most: int = 500) -> Settled:
-    return tracker.look(now, disk.files.get, most)
+    """Look, and record what was seen, as the daemon does."""
+    seen = tracker.look(now, disk.files.get, most)
+    tracker.forget([*seen.whole, *seen.vanished])
+    return seen
 
 
 def test_two_equal_looks_a_quiet_time_apart_make_a_file_whole(tracker, disk):

@@ -77,6 +77,13 @@ def test_too_little_to_train_on_is_refused_by_name(folder):
         (folder / "green" / f"{number:03}.png").unlink()
     with pytest.raises(TrainingError, match="class 'green' has 4 usable images"):
         collect(folder, quiet)
+    for number in range(6, 8):
+        shutil.copy(folder / "green" / f"{number:03}.png", folder / "red" / f"green{number}.png")
+    with pytest.raises(TrainingError) as refused:
+        collect(folder, quiet)
+    assert "class 'green' has 2 usable images" in str(refused.value)
+    assert "; 2 were left out:\n" in str(refused.value)
+    assert "green/006.png: the same image is under green and red" in str(refused.value)
     shutil.rmtree(folder / "green")
     shutil.rmtree(folder / "blue")
     with pytest.raises(TrainingError, match=r"has 1 class folders \(red\)"):

@@ -7,6 +7,7 @@ Nothing is taken from `daemon/__init__.py`: PyPI's python-daemon overwrites that
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -29,6 +30,9 @@ _COMMANDS = {
 }
 
 
+_PLUGINS = "classifyd.plugin_commands"
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for.
 
@@ -38,28 +42,36 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the built-in commands in their order, then those of plugins."""
-        self._load_plugin_commands()
-        return [*_COMMANDS, *sorted(set(self.commands) - set(_COMMANDS))]
+        return [*_COMMANDS, *sorted(_plugin_commands(ctx))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command, None when nobody offers it."""
-        if cmd_name in _COMMANDS:
-            module = importlib.import_module(_COMMANDS[cmd_name])
-            command: click.Command = getattr(module, cmd_name)
-            return command
-        self._load_plugin_commands()
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in _COMMANDS:
+            return _plugin_commands(ctx).get(cmd_name)
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, cmd_name)
+        return command
 
-    def _load_plugin_commands(self) -> None:
-        from daemon.app import add_plugin_commands
 
+def _plugin_commands(ctx: click.Context) -> Mapping[str, click.Command]:
+    """Load the commands of plugins, once for each call of the program."""
+    from daemon.app import add_plugin_commands
+
+    if _PLUGINS not in ctx.meta:
+        group = click.Group()
         try:
-            add_plugin_commands(self, tuple(_COMMANDS))
+            add_plugin_commands(group, tuple(_COMMANDS))
         except ClassifydError as error:
             click.echo(f"classifyd: commands of plugins are left out: {error}", err=True)
+        ctx.meta[_PLUGINS] = group.commands
+    commands: Mapping[str, click.Command] = ctx.meta[_PLUGINS]
+    return commands
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="classifyd", prog_name="classifyd")
 def cli() -> None:
     """Classify the images dropped into watched folders; query what was seen.

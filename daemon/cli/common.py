@@ -34,9 +34,12 @@ def load_config(config: Path | None) -> "Loaded":
 
 
 def open_database(config: Path | None) -> "tuple[Engine, Loaded]":
-    """Open the configured database for queries; raises when it is missing or not current."""
+    """Open the configured database for queries; raises when it is missing or not current.
+
+    Where this user may not write, it is opened for reading alone.
+    """
     from daemon.errors import DatabaseError
-    from daemon.store.database import open_engine, sqlite_path
+    from daemon.store.database import open_engine, open_unwritable, sqlite_path
     from daemon.store.migrate import require_current
 
     loaded = load_config(config)
@@ -47,6 +50,9 @@ def open_database(config: Path | None) -> "tuple[Engine, Loaded]":
             f"{path}: there is no database yet; start the daemon with `classifyd run`, "
             "or make one with `classifyd db upgrade`"
         )
-    engine = open_engine(database)
+    if path is None or all(os.access(place, os.W_OK) for place in (path, path.parent)):
+        engine = open_engine(database)
+    else:
+        engine = open_unwritable(path)
     require_current(engine, database)
     return engine, loaded

@@ -26,12 +26,17 @@ def config() -> None:
 def check(config: Path | None) -> None:
     """Name everything that is wrong with the configuration; exit 2 where something is."""
     from daemon.app import make_catalogue
+    from daemon.errors import ConfigError
 
     loaded = load_config(config)
-    plugins = make_catalogue(loaded.settings)
-    plugins.validate(loaded.settings, loaded.base, loaded.origins)
-    for name, reason in plugins.plugins.broken.items():
-        click.echo(f"plugin {name} is left out: {reason}", err=True)
+    catalogue = make_catalogue(loaded.settings)
+    broken = set(catalogue.plugins.broken) & catalogue.plugins.configured
+    for line in catalogue.plugins.left_out():
+        click.echo(line, err=True)
+    catalogue.validate(loaded.settings, loaded.base, loaded.origins)
+    if broken:
+        place = loaded.origins.get("plugins", loaded.path)
+        raise ConfigError(f"{place}: plugins: broken: {', '.join(sorted(broken))}; mend or drop it")
     click.echo(f"{loaded.path}: nothing is wrong")
 
 

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,7 +18,7 @@ import click
 import daemon
 from daemon import doctor as checks
 from daemon.cli.common import config_option, load_config
-from daemon.cli.output import write_document
+from daemon.cli.output import document_option, write_document
 from daemon.cli.paths import source_folders
 from daemon.cli.status import process_is_alive
 from daemon.doctor import Finding, Folder, Heartbeat, Verdict, fail, ok
@@ -36,7 +36,7 @@ _REMEDY = "do what the message says"
 
 @click.command()
 @config_option
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text")
+@document_option
 def doctor(config: Path | None, form: str) -> None:
     """Check folders, limits, disk, database, model and installation.
 
@@ -63,11 +63,13 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     yield from _installation()
     try:
         loaded = load_config(config)
-        _check_plugins(loaded)
+        broken = _broken_plugins(loaded)
     except ClassifydError as error:
         yield fail("configuration", str(error), "mend it; `classifyd config check` checks again")
         return
     yield ok("configuration", f"{loaded.path} is valid")
+    for name, reason in broken.items():
+        yield fail(f"plugin {name}", reason, "mend or remove it; the others are loaded")
     yield from _places(loaded)
     yield from _inotify(source_folders(loaded))
     yield from _database(loaded)
@@ -97,10 +99,12 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _check_plugins(loaded: "Loaded") -> None:
+def _broken_plugins(loaded: "Loaded") -> Mapping[str, str]:
     from daemon.app import make_catalogue
 
-    make_catalogue(loaded.settings).validate(loaded.settings, loaded.base, loaded.origins)
+    catalogue = make_catalogue(loaded.settings)
+    catalogue.validate(loaded.settings, loaded.base, loaded.origins)
+    return catalogue.plugins.broken
 
 
 def _places(loaded: "Loaded") -> Iterator[Finding]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 COLUMNS = (
-    Column("state_at", Kind.TIME),
+    Column("since", Kind.TIME),
     Column("state"),
     Column("attempts", Kind.NUMBER),
     Column("next_try_at", Kind.TIME),

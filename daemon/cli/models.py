@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config, open_database
-from daemon.cli.output import Column, Kind, format_option, write_document, write_rows
+from daemon.cli.output import (
+    Column,
+    Kind,
+    document_option,
+    format_option,
+    write_document,
+    write_rows,
+)
 from daemon.cli.scorecard import scorecard_lines
 
 if TYPE_CHECKING:
@@ -62,7 +69,7 @@ def accuracy(version: "Version") -> float | None:
 @models.command()
 @click.argument("name", required=False)
 @config_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@document_option
 def show(name: str | None, config: Path | None, form: str) -> None:
     """Show one model version (the active one by default): classes, metrics, when it was live."""
     from daemon.errors import UsageError
@@ -157,14 +164,10 @@ _STAGES = {
 @config_option
 def activate(name: str, config: Path | None) -> None:
     """Make a model version the active one; a running daemon follows within seconds."""
-    from daemon.app import bundle_of
-    from daemon.artifacts import read_manifest
     from daemon.store.models import Models
 
     engine, loaded = open_database(config)
-    version = Models(engine).find(name)
-    read_manifest(bundle_of(version, loaded.settings))
-    _deploy(engine, loaded, version, "activated by hand")
+    _deploy(engine, loaded, Models(engine).find(name), "activated by hand")
 
 
 @models.command()
@@ -178,10 +181,13 @@ def rollback(config: Path | None) -> None:
 
 
 def _deploy(engine: Any, loaded: Any, version: "Version", reason: str) -> None:
+    from daemon.app import bundle_of
+    from daemon.artifacts import read_manifest
     from daemon.clock import SystemClock, utc_text
     from daemon.delivery import sink_names
     from daemon.store.models import Models
 
+    read_manifest(bundle_of(version, loaded.settings))  # raises if the bundle is damaged or gone
     sinks = sink_names([choice.name for choice in loaded.settings.sinks])
     now = utc_text(SystemClock().now())
     Models(engine).deploy(version, reason, _who(), now, sinks)

@@ -64,6 +64,18 @@ def format_option(*more: str) -> Callable[[Function], Function]:
     )
 
 
+def document_option(command: Function) -> Function:
+    """Add `--format text|json` (argument `form`) to a command that tells of one thing."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(("text", "json")),
+        default="text",
+        show_default=True,
+        help="For people, or for programs.",
+    )(command)
+
+
 def write_rows(
     rows: Iterable[Row], columns: Sequence[Column], form: str, output: Path | None = None
 ) -> int:

@@ -40,8 +40,8 @@ def plugins(name: str | None, config: Path | None, form: str) -> None:
         _show_one(found, name, form)
     else:
         write_rows(_rows(found), _LISTED, form)
-    for plugin, reason in found.plugins.broken.items():
-        click.echo(f"plugin {found.plugins.describe(plugin)} is left out: {reason}", err=True)
+    for line in found.plugins.left_out():
+        click.echo(line, err=True)
 
 
 def _rows(found: "Catalogue") -> Iterator[dict[str, Any]]:
@@ -69,11 +69,18 @@ def _called(found: "Catalogue", name: str) -> "list[tuple[str, Entry[Any]]]":
     from daemon.config.problems import nearest
     from daemon.errors import PluginError
 
+    if name in found.plugins.broken:
+        raise PluginError(
+            f"plugin {found.plugins.describe(name)} is broken: {found.plugins.broken[name]}"
+        )
     tables = found.tables().values()
     matches = [(table.word, table.entries[name]) for table in tables if name in table.entries]
     if not matches:
-        known = [known for table in tables for known in table.entries]
-        raise PluginError(f"there is no plugin {name}{nearest(name, known)}")
+        known = sorted({known for table in tables for known in table.entries})
+        raise PluginError(
+            f"there is no plugin {name}{nearest(name, known)} (known: {', '.join(known)})"
+            + "".join(f"\n{line}" for line in found.plugins.left_out())
+        )
     return matches
 
 

@@ -1,6 +1,7 @@
 """`classifyd results`: query what was seen."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ def _confidence_option(name: str, help_text: str) -> Callable[..., Any]:
 @_confidence_option("--max-confidence", "At most so sure.")
 @click.option("--unknown", is_flag=True, help="Only images that fit no class well.")
 @click.option(
-    "--path", metavar="PATH", help="A file, a folder, or a pattern: '2026*.jpg', '*/cats/*'."
+    "--path", metavar="PATH", help="A file, a folder, or a pattern: 'inbox/2026*.jpg', '*/cats/*'."
 )
 @click.option("--model", metavar="NAME", help="Only where this model version's word is shown.")
 @click.option(
@@ -108,7 +109,10 @@ def results(
 
 
 def _absolute(pattern: str) -> str:
-    return display_path(os.fsencode(pattern) if pattern.startswith("*") else absolute(pattern))
+    path = absolute(pattern)
+    if os.path.isfile(path):  # noqa: PTH113  (bytes)
+        return re.sub(r"[*?[]", r"[\g<0>]", display_path(path))
+    return display_path(os.fsencode(pattern) if pattern.startswith("*") else path)
 
 
 def _list(

@@ -25,18 +25,20 @@ def run(config: Path | None) -> None:
     """
     from daemon import app, logs
     from daemon.reloading import Reloader
+    from daemon.signals import Signals
 
     loaded = load_config(config)
     logs.set_up(loaded.settings.log.level, loaded.settings.log.format)
     app.prepare_environment(loaded.settings)
-    wiring = app.Wiring(loaded)
-    sources = wiring.sources()
-    app.make_folders(loaded.settings)
-    with app.open_lock(loaded):
-        engine = app.upgraded_engine(loaded)
-        service = wiring.service(engine)
-        _greet(loaded, sources)
-        service.follow(sources, Reloader(wiring))
+    with Signals() as signals:
+        wiring = app.Wiring(loaded)
+        sources = wiring.sources()
+        app.make_folders(loaded.settings)
+        with app.open_lock(loaded):
+            engine = app.upgraded_engine(loaded)
+            service = wiring.service(engine)
+            _greet(loaded, sources)
+            service.follow(sources, Reloader(wiring), signals)
 
 
 def _greet(loaded: "Loaded", sources: "list[Source]") -> None:

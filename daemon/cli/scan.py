@@ -18,9 +18,11 @@ from daemon.cli.common import config_option, load_config
 )
 @config_option
 def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
-    """Classify what is there once and exit: PATHs, or all configured sources.
+    """Classify what is there once: PATHs, or all configured sources.
 
-    Beside a running daemon the files are handed to it, and this command follows its work.
+    Within a configured source's folder its rules hold, as for the daemon. Beside a running daemon
+    the files are handed to it, and this command follows its work. Ends with 75 if files are left
+    that could not be read now and are to be tried again.
 
     \b
     Examples:
@@ -29,7 +31,7 @@ def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
       classifyd scan --stale            after another model version was activated
     """
     from daemon import app
-    from daemon.errors import BusyError
+    from daemon.errors import EXIT_TRY_AGAIN, BusyError
     from daemon.scanning import scan_beside, scan_here
 
     loaded = load_config(config)
@@ -38,7 +40,9 @@ def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
     app.make_folders(loaded.settings)
     try:
         with app.open_lock(loaded):
-            summary = scan_here(wiring, paths, stale)
+            scanned = scan_here(wiring, paths, stale)
     except BusyError:
-        summary = scan_beside(wiring, paths, stale)
-    click.echo(summary, err=True)
+        scanned = scan_beside(wiring, paths, stale)
+    click.echo(scanned.summary, err=True)
+    if scanned.left:
+        click.get_current_context().exit(EXIT_TRY_AGAIN)

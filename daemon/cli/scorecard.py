@@ -10,6 +10,8 @@ _SHOWN = {
     "holdout_mistakes",
     "training_accuracy",
     "training_images",
+    "test_top1",
+    "test_images",
 }
 
 
@@ -19,6 +21,9 @@ def scorecard_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         if f"{side}_accuracy" in metrics:
             count = metrics.get(f"{side}_images", "?")
             yield f"{title:<12} {_share(metrics[f'{side}_accuracy'])} right of {count} images"
+    if "test_top1" in metrics:
+        count = metrics.get("test_images", "?")
+        yield f"{'test set':<12} {_share(metrics['test_top1'])} right of {count} images"
     mistakes = metrics.get("holdout_mistakes", {})
     for name, share in metrics.get("holdout_accuracy_by_class", {}).items():
         taken = ", ".join(f"{other} ({n})" for other, n in mistakes.get(name, {}).items())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, open_database
-from daemon.cli.output import write_document
+from daemon.cli.output import document_option, write_document
 from daemon.cli.times import ago, local_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED
@@ -29,7 +29,7 @@ Report = dict[str, Any]
 @click.command()
 @config_option
 @click.option("--check", is_flag=True, help="Print only what is wrong, and exit 1 if anything is.")
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text")
+@document_option
 def status(config: Path | None, check: bool, form: str) -> None:
     """Say how the daemon is: model, files, sources, last failures."""
     engine, loaded = open_database(config)
@@ -92,8 +92,8 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
-    if daemon.get("detail", {}).get("last_error") and daemon["is_running"]:
-        yield f"last error: {printable(daemon['detail']['last_error'])}"
+    if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
+        yield f"model: {printable(daemon['detail']['model_error'])}"
 
 
 def _not_running(daemon: Report) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, open_database
-from daemon.cli.output import Kind, shown, write_document
+from daemon.cli.output import Kind, document_option, shown, write_document
 from daemon.cli.paths import absolute, source_folders
 from daemon.cli.times import local_text
 from daemon.errors import EXIT_FAILED
@@ -39,9 +39,9 @@ _MEANING = {
 @click.command()
 @click.argument("path", type=click.Path())
 @config_option
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text")
+@document_option
 def why(path: str, config: Path | None, form: str) -> None:
-    """Tell the whole story of one file: states, errors, predictions, labels.
+    """Tell the story of one file: states, errors, predictions, labels.
 
     Exits 1 when the file was never seen.
     """

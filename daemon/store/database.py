@@ -1,17 +1,33 @@
 """Opening the database: engine, pragmas, and the one kind of write transaction."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DatabaseError as DriverError
 
-from daemon.errors import ConfigError, DatabaseError
+from daemon.errors import ConfigError, DatabaseError, PassingDatabaseError
 
-BUSY_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 10.0
+_PRAGMAS = (
+    "journal_mode=WAL",  # the first two concern writing
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
+    "cache_size=-16000",
+    "temp_store=MEMORY",
+)
+_PASSING = {
+    "locked": "the database is locked by another program; close it and try again",
+    "readonly": "the database cannot be written; check the rights of its file and folder",
+    "full": "the disk that holds the database is full; make room and try again",
+    "disk I/O error": "the disk that holds the database cannot be read or written; check it",
+    "unable to open": "the database cannot be opened; check its folder and its rights",
+}
 
 
 def database_url(database: str) -> str:
@@ -37,10 +53,43 @@ def open_engine(database: str) -> Engine:
             f"database: {url.get_backend_name()!r} is not supported; give the path of a SQLite file"
         )
     path = sqlite_path(database)
-    if path is not None and not path.parent.is_dir():
-        raise DatabaseError(f"{path}: its folder does not exist; run `classifyd db upgrade` first")
+    if path is not None:
+        _check_place(path)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _set_pragmas)
+    return _prepared(engine, _PRAGMAS)
+
+
+def open_unwritable(path: Path) -> Engine:
+    """Open a database file for queries where this user may not write it or beside it.
+
+    While a program has it open, its `-wal` file is read too. With none there, nobody can be
+    writing, and the file is read as it lies: SQLite could not make the files it shares.
+    """
+    _check_place(path)
+    still = "" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{still}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+
+    engine = create_engine(database_url(str(path)), creator=connect)
+    return _prepared(engine, _PRAGMAS[2:])
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise DatabaseError(f"{path}: is a folder; name a file in it with `database:`")
+    if not path.parent.is_dir():
+        raise DatabaseError(f"{path}: its folder does not exist; run `classifyd db upgrade` first")
+
+
+def _prepared(engine: Engine, pragmas: Sequence[str]) -> Engine:
+    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -50,19 +99,6 @@ def _begin(connection: Connection) -> None:
     "locked" after reading, without waiting for the busy timeout."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _set_pragmas(connection: SqliteConnection, _record: Any) -> None:
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
-        "cache_size=-16000",
-        "temp_store=MEMORY",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
 
 
 @contextmanager
@@ -91,19 +127,21 @@ def translated() -> Iterator[None]:
     """Turn what the driver says into a `DatabaseError` with a remedy."""
     try:
         yield
-    except OperationalError as error:
-        raise DatabaseError(_advice(str(error.orig))) from error
+    except (DriverError, sqlite3.DatabaseError) as error:
+        said = getattr(error, "orig", error)
+        if type(said) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+            raise  # the subclasses tell of mistakes of ours
+        raise _refusal(str(said)) from error
 
 
-def _advice(said: str) -> str:
+def _refusal(said: str) -> DatabaseError:
     if "no such table" in said or "no such column" in said:
-        return f"the database is not ready ({said}); run `classifyd db upgrade`"
-    if "locked" in said:
-        return "the database is locked by another program; close it and try again"
-    if "readonly" in said:
-        return "the database cannot be written; check the rights of its file and folder"
-    if "full" in said:
-        return "the disk that holds the database is full; make room and try again"
+        return DatabaseError(f"the database is not ready ({said}); run `classifyd db upgrade`")
+    for part, advice in _PASSING.items():
+        if part in said:
+            return PassingDatabaseError(advice)
     if "malformed" in said or "not a database" in said:
-        return f"the database file is damaged ({said}); restore a backup from the state folder"
-    return f"the database answered: {said}"
+        return DatabaseError(
+            f"the database file is damaged ({said}); restore a backup from the state folder"
+        )
+    return DatabaseError(f"the database answered: {said}")

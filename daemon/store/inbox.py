@@ -16,11 +16,11 @@ from sqlalchemy import (
     update,
 )
 
-from daemon.domain import FileRef, FileStat, FileState, Sighting
+from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.schema import File, Image, Prediction
+from daemon.store.schema import File, Image, Prediction, SourceState
 from daemon.text import display_path
 from daemon.transitions import Known, Step, first_state, step
 
@@ -29,6 +29,7 @@ WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
 )
 _STAT = (File.size, File.mtime_ns, File.inode)
+_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ class Inbox:
         latest = {sighting.path: sighting for sighting in sightings}
         with reading(self._engine) as connection:
             known = _known(connection, latest)
-        if listing is not None:
-            listing.meet(row.file_id for row in known.values())
-        if all(_step(known, sighting) is Step.NOTHING for sighting in latest.values()):
+            if listing is not None:
+                listing.meet(row.file_id for row in known.values())
+            orphans = _orphans(connection, source, known, latest.values())
+        if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
             return Sighted(self._unsettled(known, latest.values()), 0)
         with writing(self._engine) as connection:
             known = _known(connection, latest)
+            _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
         return Sighted(self._unsettled(known, latest.values()), fresh)
 
@@ -79,7 +82,10 @@ class Inbox:
         if fresh:
             connection.execute(insert(File), [_new_row(source, s, now) for s in fresh])
         if todo[Step.REVISE]:
-            rows = [{"b_id": known[s.path].file_id, **_values(s, now)} for s in todo[Step.REVISE]]
+            rows = [
+                {"b_id": known[s.path].file_id, "source": source, **_values(s, now)}
+                for s in todo[Step.REVISE]
+            ]
             statement = update(File).where(File.id == bindparam("b_id"))
             connection.execute(statement, rows)
         return len(fresh)
@@ -158,9 +164,14 @@ class Inbox:
                     rows,
                 )
 
-    def settling(self) -> list[tuple[bytes, FileStat]]:
-        """Return the files that were not whole when the daemon last ran."""
-        query = select(File.path_bytes, *_STAT).where(WAITING, File.state == FileState.SETTLING)
+    def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
+        """Return up to `most` of the files that were not whole when last seen, the latest."""
+        query = (
+            select(File.path_bytes, *_STAT)
+            .where(WAITING, File.state == FileState.SETTLING)
+            .order_by(File.next_try_at.desc(), File.id.desc())
+            .limit(most)
+        )
         with reading(self._engine) as connection:
             return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
 
@@ -182,26 +193,10 @@ class Inbox:
         )
         with writing(self._engine) as connection:
             rows = sorted(connection.execute(claim).all())
+            sizes = {row.size for row in rows}
+            known = {size: _contents(connection, size, model_version_id) for size in sizes}
         stats = {row.id: FileStat(*row[2:5]) for row in rows}
-        known = self.known_contents({stat.size for stat in stats.values()}, model_version_id)
-        return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known.get(r.size, frozenset())) for r in rows
-        )
-
-    def known_contents(
-        self, sizes: Iterable[int], model_version_id: int
-    ) -> dict[int, frozenset[str]]:
-        """Return the hashes, by size, of contents that a model version has classified."""
-        query = (
-            select(Image.size, Image.sha256)
-            .join(Prediction, Prediction.image_id == Image.id)
-            .where(Image.size.in_(list(sizes)), Prediction.model_version_id == model_version_id)
-        )
-        found: dict[int, set[str]] = {}
-        with reading(self._engine) as connection:
-            for size, sha256 in connection.execute(query):
-                found.setdefault(size, set()).add(sha256)
-        return {size: frozenset(hashes) for size, hashes in found.items()}
+        return tuple(FileRef(r.id, r.path_bytes, stats[r.id], known[r.size]) for r in rows)
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
@@ -243,6 +238,12 @@ class Inbox:
                 .values(state=FileState.QUEUED, reason=None, state_at=now)
             ).rowcount
 
+    def retrying(self) -> int:
+        """Return how many files are to be tried again later."""
+        query = select(func.count()).where(WAITING, File.state == FileState.RETRY)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
+
     def unfinished(self, paths: Sequence[bytes], final: Collection[FileState]) -> list[bytes]:
         """Return those of the paths whose newest version is in no final state."""
         left: list[bytes] = []
@@ -257,9 +258,25 @@ class Inbox:
         return left
 
 
+def _contents(connection: Connection, size: int, model_version_id: int) -> frozenset[str]:
+    """Return the hashes of contents of this size that a model version has classified.
+
+    Where thousands are of one size (uncompressed formats), only the newest are told: an older
+    duplicate then costs one more run of the model, not each batch the reading of all.
+    """
+    query = (
+        select(Image.sha256)
+        .join(Prediction, Prediction.image_id == Image.id)
+        .where(Image.size == size, Prediction.model_version_id == model_version_id)
+        .order_by(Image.id.desc())
+        .limit(_MOST_KNOWN)
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
 def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
     query = select(
-        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at
+        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at, File.source
     ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
     return {
         row.path_bytes: Known(
@@ -268,9 +285,25 @@ def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]
             FileState(row.state),
             row.reason,
             row.removed_at is not None,
+            row.source,
         )
         for row in connection.execute(query)
     }
+
+
+def _orphans(
+    connection: Connection, source: str, known: dict[bytes, Known], sightings: Iterable[Sighting]
+) -> list[Sighting]:
+    """Return the sightings whose row no source follows, so that this one takes it over.
+
+    Where two sources see one file it stays with the first, or each rescan would move it.
+    """
+    wanted = [one for one in sightings if one.path in known and one.ignored is None]
+    foreign = [one for one in wanted if known[one.path].source != source]
+    if not foreign or source == SCAN_TITLE:
+        return []
+    followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
+    return [one for one in foreign if known[one.path].source not in followed]
 
 
 def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:

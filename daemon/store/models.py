@@ -95,6 +95,12 @@ class Models:
         with reading(self._engine) as connection:
             return _one(connection, query)
 
+    def newest_deployment(self) -> int | None:
+        """Return the number of the newest deployment; it changes with every activation."""
+        query = select(Deployment.id).order_by(Deployment.id.desc()).limit(1)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar()
+
     def deployments(self) -> list[Deployed]:
         """Return the whole history, newest first."""
         query = (

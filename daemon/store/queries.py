@@ -75,12 +75,12 @@ def known_sources(connection: Connection) -> list[str]:
 
 def failures(connection: Connection, limit: int = 0) -> Iterator[Row]:
     """Yield the files that could not be read, the latest first; at most `limit` (0: all)."""
-    columns = "path, state, reason, attempts, next_try_at, state_at, source"
+    columns = "path, state, reason, attempts, next_try_at, state_at AS since, source"
     yield from _rows(
         connection,
         f"SELECT {columns} FROM file WHERE {_GIVEN_UP} AND is_current = 1 UNION ALL"
         f" SELECT {columns} FROM file WHERE {_WAITS} AND state = 'retry' AND is_current = 1"
-        " ORDER BY state_at DESC LIMIT :limit",
+        " ORDER BY since DESC LIMIT :limit",
         limit=limit or -1,
     )
 

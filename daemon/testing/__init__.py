@@ -8,6 +8,7 @@ beforehand.
 from daemon.testing.process import (
     DEADLINE_S,
     DaemonProcess,
+    daemon_process,
     running_daemon,
     until,
     workers_of,
@@ -32,6 +33,7 @@ __all__ = [
     "ManualClock",
     "RecordingIntake",
     "StubExecutor",
+    "daemon_process",
     "running_daemon",
     "stub_bundle",
     "tiny_bundle",

@@ -1,7 +1,6 @@
 """A real daemon as a process of its own, on a configuration in a folder of the test."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -10,12 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from daemon.clock import utc_text
 from daemon.testing.stubs import stub_bundle
-
-if TYPE_CHECKING:
-    from daemon.store.models import Version
 
 T = TypeVar("T")
 DEADLINE_S = 60.0
@@ -30,6 +27,10 @@ def until(condition: Callable[[], T], deadline_s: float = DEADLINE_S, what: str 
             raise TimeoutError(f"not within {deadline_s:g} s: {what or condition}")
         time.sleep(0.02)
     return found
+
+
+def _now() -> str:
+    return utc_text(time.time())
 
 
 def workers_of(pid: int) -> list[int]:
@@ -49,8 +50,9 @@ def workers_of(pid: int) -> list[int]:
 class DaemonProcess:
     """A real `classifyd run` on a configuration of its own under `folder`, with `inbox/`.
 
-    `settings` are keys of `config.yaml` in place of the defaults here: runtime `brightness`, an
-    inotify watch of `inbox`. Standard error goes to `daemon.log`.
+    It serves what was deployed (`deploy`), else the bundled model. `settings` are keys of
+    `config.yaml` in place of the defaults here: runtime `brightness`, an inotify watch of
+    `inbox`. Standard error goes to `daemon.log`.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
@@ -75,32 +77,43 @@ class DaemonProcess:
         # JSON is YAML.
         self.config.write_text(json.dumps({**defaults, **settings}, indent=1) + "\n", "utf-8")
 
-    def deploy(self, bundle: Path) -> "Version":
+    def deploy(self, bundle: Path) -> None:
         """Register a bundle and make it the active model version."""
         from daemon.app import register_bundle, upgraded_engine
-        from daemon.clock import utc_text
         from daemon.config import load
         from daemon.store.models import Models
 
         loaded = load(self.config, {})
         engine = upgraded_engine(loaded)
-        now = utc_text(time.time())
-        version = register_bundle(Models(engine), bundle, loaded.settings, now)
-        Models(engine).deploy(version, "by a test", None, now)
+        version = register_bundle(Models(engine), bundle, loaded.settings, _now())
         engine.dispose()
-        return version
+        self.activate(version.name)
 
-    def start(self) -> None:
-        """Start, and wait until a model is served."""
+    def activate(self, name: str) -> None:
+        """Make a registered model version the active one, without a look at its bundle."""
+        from daemon.store.database import open_engine
+        from daemon.store.models import Models
+
+        engine = open_engine(str(self.database))
+        models = Models(engine)
+        models.deploy(models.find(name), "by a test", None, _now())
+        engine.dispose()
+
+    def launch(self) -> None:
+        """Start the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self._command("run"), stderr=log, cwd=self.folder)
-        pid = self.process.pid
-        until(lambda: self._serves(pid), what=f"daemon ready; see {self.log}")
 
-    def _serves(self, pid: int) -> bool:
-        if self.process is None or self.process.poll() is not None:
+    def start(self) -> None:
+        """Start the process and wait until it serves a model."""
+        self.launch()
+        until(self._serves, what=f"daemon ready; see {self.log}")
+
+    def _serves(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
             raise ChildProcessError(f"the daemon has ended:\n{self.log.read_text('utf-8')}")
-        rows = self.query("SELECT phase FROM heartbeat WHERE pid = ?", pid)
+        rows = self.query("SELECT phase FROM heartbeat WHERE pid = ?", self.process.pid)
         return rows == [("running",)]
 
     def _command(self, *arguments: str) -> list[str]:
@@ -163,17 +176,22 @@ class DaemonProcess:
 def running_daemon(
     folder: Path, settings: Mapping[str, Any] | None = None
 ) -> Iterator[DaemonProcess]:
-    """Run a daemon under `folder` on a bundle without a model; it is killed in the end if need be.
-
-    A bundle deployed there before goes on to serve.
-    """
-    daemon = DaemonProcess(folder, settings)
-    if not daemon.database.exists():
+    """Run a daemon under `folder` on a bundle without a model, until the block ends."""
+    with daemon_process(folder, settings) as daemon:
         daemon.deploy(stub_bundle(folder / "bundles"))
-    daemon.start()
+        daemon.start()
+        yield daemon
+
+
+@contextmanager
+def daemon_process(
+    folder: Path, settings: Mapping[str, Any] | None = None
+) -> Iterator[DaemonProcess]:
+    """Give a daemon that is not started yet; it is killed in the end, if need be."""
+    daemon = DaemonProcess(folder, settings)
     try:
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.poll() is None:
-            os.kill(daemon.process.pid, signal.SIGKILL)
+            daemon.process.kill()
             daemon.process.wait()

@@ -12,6 +12,8 @@ from daemon.errors import TrainingError
 MINIMUM_IMAGES = 5
 """Fewest usable images of a class: one to hold out, the others to learn from."""
 
+_MOST_TOLD = 10
+
 Progress = Callable[[str, int, int], None]
 """Told of each step: stage (`read`, `features`, `fit`, `score`), how many done, of how many."""
 
@@ -27,10 +29,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that training leaves out, and why in words."""
+    """A file that training leaves out, its class, and why in words."""
 
     path: Path
     reason: str
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,34 @@ def collect(folder: Path, progress: Progress) -> Collection:
         try:
             items.append(Item(path, name, _hash(path)))
         except OSError as error:
-            skipped.append(Skipped(path, f"cannot be read: {error.strerror}"))
+            skipped.append(Skipped(path, f"cannot be read: {error.strerror}", name))
         progress("read", done, len(found))
     usable, doubled = _each_content_once(items)
-    check_enough(classes, usable)
-    return Collection(classes, tuple(usable), (*skipped, *doubled))
+    left_out = (*skipped, *doubled)
+    check_enough(classes, usable, left_out)
+    return Collection(classes, tuple(usable), left_out)
 
 
-def check_enough(classes: Sequence[str], items: Iterable[Item]) -> None:
-    """Raise `TrainingError` for a class of fewer than `MINIMUM_IMAGES` usable images."""
+def check_enough(
+    classes: Sequence[str], items: Iterable[Item], left_out: Sequence[Skipped] = ()
+) -> None:
+    """Raise `TrainingError` for a class of fewer than `MINIMUM_IMAGES` usable images; those left
+    out are told with it."""
     counts = Counter(item.label for item in items)
     for name in classes:
         if counts[name] < MINIMUM_IMAGES:
             raise TrainingError(
                 f"class {name!r} has {counts[name]} usable images, training needs at least"
                 f" {MINIMUM_IMAGES}: add images to its folder, or remove the folder"
+                f"{_told([one for one in left_out if one.label == name])}"
             )
+
+
+def _told(left_out: Sequence[Skipped]) -> str:
+    lines = [f"\n  {one.path}: {one.reason}" for one in left_out[:_MOST_TOLD]]
+    if len(left_out) > _MOST_TOLD:
+        lines.append(f"\n  and {len(left_out) - _MOST_TOLD} more")
+    return f"; {len(left_out)} were left out:{''.join(lines)}" if left_out else ""
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -122,8 +137,9 @@ def _each_content_once(items: Iterable[Item]) -> tuple[list[Item], list[Skipped]
         names = sorted({item.label for item in group})
         if len(names) > 1:
             reason = f"the same image is under {' and '.join(names)}: nobody knows which is right"
-            skipped += [Skipped(item.path, reason) for item in group]
+            skipped += [Skipped(item.path, reason, item.label) for item in group]
             continue
         usable.append(group[0])
-        skipped += [Skipped(item.path, f"the same image as {group[0].path}") for item in group[1:]]
+        reason = f"the same image as {group[0].path}"
+        skipped += [Skipped(item.path, reason, item.label) for item in group[1:]]
     return usable, skipped

@@ -214,12 +214,12 @@ def _decode(
     try:
         data = _read(item.path, limits.max_bytes)
         if hashlib.sha256(data).hexdigest() != item.sha256:
-            return Skipped(item.path, "changed since it was first read")
+            return Skipped(item.path, "changed since it was first read", item.label)
         return decode(data, item.sha256, geometry, limits, out)
     except ImageError as error:
-        return Skipped(item.path, str(error))
+        return Skipped(item.path, str(error), item.label)
     except OSError as error:
-        return Skipped(item.path, f"cannot be read: {error.strerror}")
+        return Skipped(item.path, f"cannot be read: {error.strerror}", item.label)
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

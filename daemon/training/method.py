@@ -73,7 +73,7 @@ def train(
     """
     classes = collection.classes
     features = read_features(bench, classes, collection.items, plan.seed)
-    check_enough(classes, features.items)
+    check_enough(classes, features.items, (*collection.skipped, *features.skipped))
     sides = split_holdout(features.items, plan.seed, known=known)
     dataset = _dataset(classes, features, sides)
     _check_learned(classes, dataset.on("train"))

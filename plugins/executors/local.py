@@ -1,10 +1,12 @@
 """The `local` executor: worker processes on this machine, one thread minding each."""
 
+import logging
 import multiprocessing
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain, repeat
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
@@ -18,6 +20,8 @@ from daemon.worker_main import READY, main
 
 _START_S = 300.0
 _INFERENCE_S = 60.0
+_WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+_log = logging.getLogger("classifyd")
 
 
 class LocalOptions(Options):
@@ -104,11 +108,13 @@ class LocalExecutor:
 
     def __init__(self, options: LocalOptions) -> None:
         self.workers = options.workers
+        self.trouble: str | None = None
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._processes: set[_Process] = set()
         self._changing = threading.Lock()
         self._has_ended = False
+        self._stopping = threading.Event()
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start all workers at once and return when the last is warm."""
@@ -134,6 +140,7 @@ class LocalExecutor:
         """Finish what is queued within the deadline, then end the workers; may be called again,
         with a nearer deadline."""
         end = time.monotonic() + deadline_s
+        self._stopping.set()
         for _ in self._threads:
             self._batches.put(None)
         for thread in self._threads:
@@ -152,7 +159,7 @@ class LocalExecutor:
                     process = self._replace(process, setup)
                 result = self._run(process, batch, setup)
             except RuntimeLoadError as error:
-                result = BatchResult(batch, failure=str(error), fatal=not self._has_ended)
+                result = BatchResult(batch, failure=str(error))
             deliver(result)
         process.close()
 
@@ -161,11 +168,34 @@ class LocalExecutor:
         return process.run(batch, setup.limits.timeout_s * (rounds + 1) + _INFERENCE_S)
 
     def _replace(self, dead: _Process, setup: WorkerSetup) -> _Process:
+        """Start a worker for a dead one, as often as it takes: what keeps it from starting (memory
+        is short, a disk is away) may pass, and its batch is not to blame."""
+        self._forget(dead)
+        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+            try:
+                process = self._warm(setup)
+            except RuntimeLoadError as error:
+                self.trouble = f"a worker cannot be replaced: {error}"
+                _log.error("%s; next try in %g s", self.trouble, wait_s)
+            else:
+                self.trouble = None
+                return process
+            if self._stopping.wait(wait_s):
+                break
+        raise RuntimeLoadError("the workers were stopped")
+
+    def _warm(self, setup: WorkerSetup) -> _Process:
         process = self._add(setup)
+        try:
+            process.await_ready()
+        except RuntimeLoadError:
+            self._forget(process)
+            raise
+        return process
+
+    def _forget(self, dead: _Process) -> None:
         with self._changing:
             self._processes.discard(dead)
-        process.await_ready()
-        return process
 
     def _add(self, setup: WorkerSetup) -> _Process:
         """Start a process, but none that would outlive `stop`."""

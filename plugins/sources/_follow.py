@@ -180,8 +180,10 @@ class Follower:
 
     def _report_folders(self, folders: set[bytes]) -> None:
         for folder in filter(self._tree.enters, _outermost(folders)):
-            for chunk in Walk(self._tree, folder, self._stop.is_set).chunks():
+            walk = Walk(self._tree, folder, self._stop.is_set)
+            for chunk in walk.chunks():
                 self._intake.found(chunk)
+            self._warn_of_unread(self._unread | set(walk.unread))
 
     def _report_files(self, hints: dict[bytes, Hint]) -> None:
         found: list[Sighting] = []

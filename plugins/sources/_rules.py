@@ -85,17 +85,23 @@ class Rules:
 
     def enters(self, relative: bytes) -> bool:
         """Tell whether the folder is walked, its parents taken for granted."""
-        name = relative.rpartition(b"/")[2]
-        if name.startswith(b".") or name.lower() in CLUTTER_FOLDERS:
-            return False
-        return self._ignored_by(relative) is None
+        return self._bars(relative) is None
 
-    def reaches(self, relative: bytes) -> bool:
-        """Tell whether every folder on the way to this path is walked."""
+    def barred(self, relative: bytes) -> str | None:
+        """Return the rule, in words, that keeps a walk from coming by this path, or None."""
         while relative := relative.rpartition(b"/")[0]:
-            if not self.enters(relative):
-                return False
-        return True
+            if reason := self._bars(relative):
+                return reason
+        return None
+
+    def _bars(self, folder: bytes) -> str | None:
+        name = folder.rpartition(b"/")[2]
+        if name.startswith(b"."):
+            return "in a hidden folder"
+        if name.lower() in CLUTTER_FOLDERS:
+            return f"in a folder {os.fsdecode(name)} of the system"
+        pattern = self._ignored_by(folder)
+        return f"ignore pattern {pattern}" if pattern else None
 
     def _unwanted(self, relative: bytes) -> str | None:
         if pattern := self._ignored_by(relative):

@@ -7,9 +7,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.domain import FileStat, Sighting
+from daemon.errors import ClassifydError
+from daemon.text import display_path, printable
 from plugins.sources._rules import Rules
 
 CHUNK = 500
@@ -40,12 +42,23 @@ class Tree:
         """Tell whether a walk would come by this path."""
         relative = self.relative(path)
         return bool(relative) and (
-            self.rules.reaches(relative) if self.recursive else b"/" not in relative
+            self.rules.barred(relative) is None if self.recursive else b"/" not in relative
         )
 
     def enters(self, folder: bytes) -> bool:
         """Tell whether a walk that came by this folder looks into it."""
         return self.recursive and self.rules.enters(self.relative(folder))
+
+    def part(self, path: bytes) -> Iterator[list[Sighting]]:
+        """Yield, in chunks, the files at a path that a walk may not come by: then it is told why
+        they are left out."""
+        is_folder = self.is_folder(path)
+        barred = self.rules.barred(self.relative(path) + (b"/" if is_folder else b""))
+        walk = Walk(self, path)
+        seen = None if is_folder else self.sight(path)
+        for chunk in walk.chunks() if is_folder else [[seen] if seen else []]:
+            yield [replace(one, ignored=one.ignored or barred) for one in chunk]
+        walk.require_all()
 
     def is_folder(self, path: bytes) -> bool:
         """Tell whether a real folder is there, no symbolic link to one."""
@@ -88,6 +101,14 @@ class Walk:
     def complete(self) -> bool:
         """Tell whether everything was seen."""
         return self._finished and not self.unread
+
+    def require_all(self) -> None:
+        """Raise `ClassifydError` naming the first folder or file that could not be read."""
+        if self.unread:
+            first = printable(display_path(min(self.unread)))
+            raise ClassifydError(
+                f"{first} cannot be read: grant this user the rights r and x on it"
+            )
 
     def chunks(self) -> Iterator[list[Sighting]]:
         """Yield the sightings, up to `CHUNK` at once, while the walk goes on."""

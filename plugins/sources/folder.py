@@ -4,7 +4,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -92,14 +93,31 @@ class FolderSource:
         root = self._root(intake.recall())
         Follower(self._tree, root, pace, intake, stop, self._clock).run()
 
-    def scan(self, intake: Intake) -> None:
-        """Report everything that is there now; raises the alarm where the folder is gone."""
+    def scan(self, intake: Intake, below: Sequence[Path] = ()) -> None:
+        """Report what is there now; raises the alarm where the folder is gone.
+
+        What is named in `below` is judged by the same rules, counted from the folder. Raises
+        `ClassifydError` in the end where a folder in it cannot be read.
+        """
         root = self._root(intake.recall())
         trouble = root.trouble()
         intake.alarm(trouble)
-        if trouble is None:
+        if trouble is not None:
+            return
+        for path in below:
+            for chunk in self._tree.part(os.fsencode(path)):
+                intake.found(chunk)
+        if not below:
             walk = Walk(self._tree, self._tree.root)
             intake.listed(walk.chunks(), lambda: walk.complete and root.trouble() is None)
+            walk.require_all()
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether the path is the folder or in it; if not recursive, directly in it."""
+        folder = self._options.path
+        if self._options.recursive:
+            return path.is_relative_to(folder)
+        return path == folder or (path.parent == folder and not path.is_dir())
 
     def _root(self, identity: str | None) -> Root:
         root = Root(self._options.path, identity)
