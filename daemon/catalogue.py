@@ -15,6 +15,7 @@ from daemon.contracts import (
     Backbone,
     Executor,
     Factory,
+    Gate,
     Head,
     Retrainer,
     Runtime,
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS = ("backbones", "heads", "runtimes", "sources", "sinks", "retrainers", "executors")
+KINDS = (
+    "backbones",
+    "heads",
+    "runtimes",
+    "sources",
+    "sinks",
+    "retrainers",
+    "gates",
+    "executors",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,7 @@ class Catalogue:
         self.sources: Table[Source] = self._table("sources")
         self.sinks: Table[Sink] = self._table("sinks")
         self.retrainers: Table[Retrainer] = self._table("retrainers")
+        self.gates: Table[Gate] = self._table("gates")
         self.executors: Table[Executor] = self._table("executors")
 
     def tables(self) -> dict[str, Table[Any]]:

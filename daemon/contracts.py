@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daemon.learning.dataset import Dataset
+    from daemon.learning.evidence import Evidence, GateVerdict
     from daemon.learning.schedule import History, Plan
     from daemon.training.bench import Bench
     from daemon.training.challenger import Challenger
@@ -287,4 +288,15 @@ class Retrainer(Protocol):
 
         The challenger carries a plan that repeats it without asking the clock again. Raises
         `TrainingError`; `OverBudget` where `bench.is_strict` and the time left is too short.
+        """
+
+
+class Gate(Protocol):
+    """Decides whether a challenger may go live; pure over what it is shown."""
+
+    def judge(self, challenger: "Evidence", champion: "Evidence | None") -> "GateVerdict":
+        """Compare two model versions on the same held-out images.
+
+        `champion` is None before the first deployment. Every configured gate must allow the
+        challenger; an exception means no.
         """

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Backbone,
         Executor,
         Factory,
+        Gate,
         Head,
         Retrainer,
         Runtime,
@@ -55,6 +56,11 @@ def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
 @hookspec
 def register_retrainers() -> "Iterable[Factory[Retrainer]]":  # type: ignore[empty-body]
     """How a new model version is made from labels, chosen by `retrain.strategy`."""
+
+
+@hookspec
+def register_gates() -> "Iterable[Factory[Gate]]":  # type: ignore[empty-body]
+    """Who decides whether a challenger may go live, chosen by each entry of `gate`."""
 
 
 @hookspec

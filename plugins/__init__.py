@@ -20,5 +20,6 @@ BUILTIN = (
     "plugins.retrainers.probe",
     "plugins.retrainers.finetune",
     "plugins.retrainers.recipe",
+    "plugins.gates.holdout",
     "plugins.executors.local",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config, open_database
+from daemon.cli.compare import compare
 from daemon.cli.output import (
     Column,
     Kind,
@@ -34,7 +35,10 @@ _COLUMNS = (
 
 @click.group()
 def models() -> None:
-    """List, train, activate and roll back model versions."""
+    """List, train, compare, activate and roll back model versions."""
+
+
+models.add_command(compare)
 
 
 @models.command("list")

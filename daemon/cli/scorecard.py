@@ -10,6 +10,10 @@ _SHOWN = {
     "holdout_mistakes",
     "training_accuracy",
     "training_images",
+    "holdout_accuracy_by_folder",
+    "calibration_error",
+    "gap",
+    "robustness",
     "test_top1",
     "test_images",
 }
@@ -28,9 +32,23 @@ def scorecard_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
     for name, share in metrics.get("holdout_accuracy_by_class", {}).items():
         taken = ", ".join(f"{other} ({n})" for other, n in mistakes.get(name, {}).items())
         yield f"  {name:<16} {_share(share)}" + (f"  taken for {taken}" if taken else "")
+    yield from _sureness(metrics)
     for key, value in metrics.items():
         if key not in _SHOWN:
             yield f"{key:<12} {value}"
+
+
+def _sureness(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines on how far the figures above can be trusted elsewhere."""
+    folders = metrics.get("holdout_accuracy_by_folder", {})
+    if len(folders) > 1:
+        yield from (f"  in {name:<13} {_share(share)}" for name, share in folders.items())
+    if "gap" in metrics:
+        yield f"{'overfitting':<12} {_share(metrics['gap'])} more right of what it learned from"
+    if "calibration_error" in metrics:
+        yield f"{'calibration':<12} {_share(metrics['calibration_error'])} between sure and right"
+    for name, share in metrics.get("robustness", {}).items():
+        yield f"  under {name:<10} {_share(share)}"
 
 
 def _share(value: float) -> str:

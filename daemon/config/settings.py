@@ -14,6 +14,7 @@ from daemon.config.selection import (
     AUTO,
     BackboneChoice,
     ExecutorChoice,
+    GateChoice,
     HeadChoice,
     RetrainerChoice,
     RuntimeChoice,
@@ -250,6 +251,12 @@ class Settings(_Strict):
         description="Where events go (classified, failed, model activated).",
         examples=["[{name: jsonl, path: events.jsonl}]"],
     )
+    gate: tuple[GateChoice, ...] = Field(
+        default=(Selection("holdout"),),
+        description="Who decides whether a newly trained model version may go live; all must "
+        "agree. An empty list lets every one through.",
+        examples=["[{name: holdout, noise: 0.05}]"],
+    )
     executor: ExecutorChoice = Field(
         default=Selection("local"),
         description="Who runs the workers.",
@@ -275,6 +282,8 @@ class Settings(_Strict):
             yield f"sources.{number}", "sources", source
         for number, sink in enumerate(self.sinks):
             yield f"sinks.{number}", "sinks", sink
+        for number, gate in enumerate(self.gate):
+            yield f"gate.{number}", "gates", gate
 
     def items(self) -> Iterator[tuple[Key, Any]]:
         """Yield every key and its plain value; a selection is its name, then its options."""

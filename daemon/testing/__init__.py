@@ -5,6 +5,7 @@ neither Keras nor TensorFlow, so that a real daemon is ready in a second and eve
 beforehand.
 """
 
+from daemon.testing.gates import check_gate, make_evidence
 from daemon.testing.process import (
     DEADLINE_S,
     DaemonProcess,
@@ -33,7 +34,9 @@ __all__ = [
     "ManualClock",
     "RecordingIntake",
     "StubExecutor",
+    "check_gate",
     "daemon_process",
+    "make_evidence",
     "running_daemon",
     "stub_bundle",
     "tiny_bundle",

@@ -23,7 +23,7 @@ from daemon.training.collect import Collection, Item, Skipped, check_enough
 from daemon.training.evaluation import Scorecard, score_images
 from daemon.training.features import Features
 from daemon.training.probing import read_features
-from daemon.training.split import Side, split_holdout
+from daemon.training.split import Side, alike, split_holdout
 
 if TYPE_CHECKING:
     import keras
@@ -74,9 +74,9 @@ def train(
     classes = collection.classes
     features = read_features(bench, classes, collection.items, plan.seed)
     check_enough(classes, features.items, (*collection.skipped, *features.skipped))
-    sides = split_holdout(features.items, plan.seed, known=known)
+    sides = split_holdout(features.items, plan.seed, known=known, together=alike(features))
     dataset = _dataset(classes, features, sides)
-    _check_learned(classes, dataset.on("train"))
+    _check_split(classes, dataset.on("train"), dataset.on("holdout"))
     challenger = retrainer.train(plan, dataset, bench)
     seen, unseen = (
         score_images(challenger, dataset.on(side), bench.limits, bench.progress)
@@ -111,12 +111,19 @@ def _dataset(
     )
 
 
-def _check_learned(classes: Sequence[str], learned: Iterable[Example]) -> None:
+def _check_split(
+    classes: Sequence[str], learned: Iterable[Example], held_out: Sequence[Example]
+) -> None:
     missing = set(classes) - {item.label for item in learned}
     if missing:
         raise TrainingError(
             f"every image of class {min(missing)!r} is held out, none is left to learn from:"
             " add images to its folder"
+        )
+    if not held_out:
+        raise TrainingError(
+            "all images of each class look alike (or were taken within seconds of each other), so"
+            " none can be held out to judge by: add images that differ"
         )
 
 

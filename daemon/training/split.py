@@ -1,46 +1,47 @@
 """Step two: which images are learned from, and which are held out to judge by."""
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from daemon.training.features import Labelled
+from daemon.learning.groups import groups
+from daemon.learning.sides import FRACTION, Side, draw
+from daemon.training.features import Features, Labelled
 
-Side = Literal["train", "holdout"]
+__all__ = ["Side", "alike", "split_holdout"]
 
 
 def split_holdout(
     items: Iterable[Labelled],
     seed: int,
-    fraction: float = 0.2,
+    fraction: float = FRACTION,
     known: Mapping[str, Side] | None = None,
+    together: Iterable[Sequence[str]] | None = None,
 ) -> dict[str, Side]:
     """Put each content (SHA-256) on a side: of every class `fraction` is held out, at least one.
 
-    Depends on contents and seed alone, never on names or order, so identical bytes are always
-    on the same side. A content in `known` stays where it is: a holdout that has once been
-    learned from judges nothing.
+    Depends on contents and seed alone, never on names or order. A content in `known` stays where
+    it is; contents that are `together` share a side (see `daemon.learning.sides`).
     """
-    by_class: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        by_class[item.label].add(item.sha256)
-    sides: dict[str, Side] = {}
-    for contents in by_class.values():
-        sides |= _split_class(contents, seed, fraction, known or {})
-    return sides
+    labels = {item.sha256: item.label for item in items}
+    whole = together if together is not None else [(sha256,) for sha256 in labels]
+    parts = [[member for member in group if member in labels] for group in whole]
+    return draw(labels, filter(None, parts), known or {}, seed, fraction)
 
 
-def _split_class(
-    contents: set[str], seed: int, fraction: float, known: Mapping[str, Side]
-) -> dict[str, Side]:
-    sides = {sha256: known[sha256] for sha256 in contents if sha256 in known}
-    free = sorted(contents - sides.keys(), key=lambda sha256: _drawn(seed, sha256))
-    held_out = sum(side == "holdout" for side in sides.values())
-    missing = max(0, max(1, round(len(contents) * fraction)) - held_out)
-    sides |= dict.fromkeys(free[:missing], "holdout")
-    return sides | dict.fromkeys(free[missing:], "train")
+def alike(features: Features[Any]) -> list[tuple[str, ...]]:
+    """Return the groups of contents that show the same, by look or by time of capture."""
+    return groups(
+        [
+            _Seen(facts.sha256, facts.phash, facts.taken_at, str(item.path.parent))
+            for item, facts in zip(features.items, features.facts, strict=True)
+        ]
+    )
 
 
-def _drawn(seed: int, sha256: str) -> str:
-    return hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    sha256: str
+    phash: str
+    taken_at: str | None
+    folder: str

@@ -1,6 +1,6 @@
 """Judging a way of learning on the training side alone: folds, and what comes out of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from daemon.learning.calibration import calibration_error, choose_temperature, log_loss
 from daemon.learning.dataset import Example
+from daemon.learning.groups import groups
 from daemon.learning.unknown import choose_references, novelty
 from daemon.scores import read_scores
 from daemon.training.challenger import OutOfFold
@@ -36,15 +37,29 @@ class Learner(Protocol):
 def fold_numbers(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> NDArray[np.int64]:
     """Deal the images of each class out to folds, `[N]`: which fold holds each one out.
 
-    Depends on contents and seed alone. The only image of a class is never held out (`NEVER`).
+    Depends on contents and seed alone. Images that show the same stay together, unless a class
+    has no others. The only image of a class is never held out (`NEVER`).
     """
+    row = {example.sha256: row for row, example in enumerate(examples)}
+    alike = [[row[sha256] for sha256 in group] for group in groups(examples)]
     numbers = np.full(len(examples), NEVER, np.int64)
     for label in {example.label for example in examples}:
-        own = [row for row, example in enumerate(examples) if example.label == label]
-        if len(own) > 1:
-            own.sort(key=lambda row: sha256(f"{seed}:{examples[row].sha256}".encode()).digest())
-            numbers[own] = np.arange(len(own)) % folds
+        own = [[each for each in group if examples[each].label == label] for group in alike]
+        for number, group in enumerate(_dealt([group for group in own if group], examples, seed)):
+            numbers[group] = number % folds
     return numbers
+
+
+def _dealt(units: list[list[int]], examples: Sequence[Example], seed: int) -> Iterator[list[int]]:
+    """Yield what is held out together, in an order that the seed gives; nothing if it is all."""
+    if len(units) == 1:
+        units = [[each] for each in units[0]]
+    if len(units) > 1:
+        drawn = {
+            min(sha256(f"{seed}:{examples[row].sha256}".encode()).hexdigest() for row in unit): unit
+            for unit in units
+        }
+        yield from (drawn[key] for key in sorted(drawn))
 
 
 def class_numbers(examples: Iterable[Example], classes: Sequence[str]) -> NDArray[np.int64]:

@@ -1,0 +1,96 @@
+"""What is most worth a person's look next: images to label, and labels to check."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+Distances = Callable[[int], Numbers]
+"""Gives how far every row is from one row, `float32[N]`."""
+
+_LEAST = 1e-3  # among copies of what was asked for, the most uncertain still comes first
+_SAMPLE = 50
+
+
+def uncertainty(confidences: Numbers) -> Numbers:
+    """Return 1 minus the margin between the two surest classes, `float32[N]`, 0 to 1.
+
+    Margin sampling (Scheffer, Decomain and Wrobel, "Active Hidden Markov Models for Information
+    Extraction", 2001).
+    """
+    if confidences.shape[1] < 2:
+        return np.asarray(1 - confidences[:, 0], np.float32)
+    two = np.partition(confidences, -2, axis=1)[:, -2:]
+    return np.asarray(1 - (two[:, 1] - two[:, 0]), np.float32)
+
+
+def worth_labelling(
+    confidences: Numbers, distances: Distances, labelled: Sequence[int] = (), count: int = 50
+) -> list[int]:
+    """Return the rows most worth labelling, the best first, none of them `labelled`.
+
+    `confidences` is `float32[N, C]`. Each next row is the most uncertain, less so the nearer it
+    is to one chosen before or already labelled: farthest-first traversal (Gonzalez, "Clustering
+    to minimize the maximum intercluster distance", 1985) weighed by the margin. So ten frames
+    of one puzzling scene are asked for once. What is far enough gains nothing by being farther,
+    or oddities would come first.
+    """
+    unsure = uncertainty(confidences)
+    far = _far_enough(distances, len(unsure))
+    apart = np.ones(len(unsure), np.float32)
+    for row in labelled:
+        apart = np.minimum(apart, distances(row) / far)
+    unsure[list(labelled)] = -1
+    chosen: list[int] = []
+    for _ in range(min(count, len(unsure) - len(set(labelled)))):
+        best = int((unsure * np.maximum(apart, _LEAST)).argmax())
+        chosen.append(best)
+        unsure[best] = -1
+        apart = np.minimum(apart, distances(best) / far)
+    return chosen
+
+
+def by_features(features: NDArray[np.floating]) -> Distances:
+    """Measure between features `float[N, ...]` by their angle: 0 alike, 1 at right angles."""
+    flat = features.reshape(len(features), -1).astype(np.float32)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return lambda row: np.asarray(np.maximum(1 - unit @ unit[row], 0), np.float32)
+
+
+def by_hashes(hashes: Sequence[str]) -> Distances:
+    """Measure between perceptual hashes (16 hexadecimal digits) by differing bits, 1 at half."""
+    bits = np.array([int(text, 16) for text in hashes], np.uint64)
+    return lambda row: np.asarray(np.bitwise_count(bits ^ bits[row]) / 32, np.float32)
+
+
+def _far_enough(distances: Distances, count: int) -> float:
+    """Return half the median distance between two rows, from an even sample of them."""
+    sample = range(0, count, max(1, count // _SAMPLE))
+    apart = [np.delete(distances(row), row) for row in sample]
+    found = float(np.median(np.concatenate(apart))) / 2 if count > 1 else 0.0
+    return found or 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A labelled image that the model takes for another class, and how sure it is (0 to 1)."""
+
+    row: int
+    label: str
+    taken_for: str
+    confidence: float
+
+
+def disagreements(
+    labels: Sequence[str], classes: Sequence[str], confidences: Numbers
+) -> list[Disagreement]:
+    """Return where label and prediction differ, the surest prediction first."""
+    taken = confidences.argmax(axis=1)
+    found = [
+        Disagreement(row, label, classes[taken[row]], float(confidences[row, taken[row]]))
+        for row, label in enumerate(labels)
+        if classes[taken[row]] != label
+    ]
+    return sorted(found, key=lambda each: -each.confidence)

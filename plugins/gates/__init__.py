@@ -1,0 +1,1 @@
+"""Judges of whether a newly trained model may go live."""
