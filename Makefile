@@ -25,7 +25,7 @@ $(VENV)/run: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/run
 	@echo 'adding the tools for tests'
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev,heic]'
 	@touch $@
 
 run: $(VENV)/run

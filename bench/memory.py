@@ -44,10 +44,10 @@ def measure(plan: Plan, say: Say) -> Section:
         with Daemon(folder / "daemon", model.bundle) as daemon:
             marks = list(_marks(daemon, pictures.files, say))
     notes = (
-        f"{pictures.what} through {model.what}, in one run; memory is the proportional set size"
-        " of the daemon's processes (pages shared with others count in part), its own memory what"
-        " no file is behind (other programs' coming and going does not change it).",
-        f"From {marks[1].images:,} to {marks[-1].images:,} images the processes' own memory grew by"
+        f"{pictures.what} through {model.what}, in one run; the memory of a process is its"
+        " resident set, own memory the part that no file is behind.",
+        f"From {marks[1].images:,} to {marks[-1].images:,} images all resident sets together grew"
+        f" by {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB, the processes' own memory by"
         f" {marks[-1].own_mb - marks[1].own_mb:.1f} MB.",
         f"The database grew by {_bytes_each(marks):.0f} bytes an image.",
     )

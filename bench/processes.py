@@ -12,9 +12,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Usage:
     """What some processes hold.
 
-    `memory_mb` is their proportional set size: resident memory, of which pages that several
-    processes share count in equal parts. `own_mb` is the part that no file is behind, which
-    does not change when another process comes or goes.
+    `memory_mb` is their resident sets added up, `own_mb` the part that no file is behind.
+    Proportional set sizes would not do: they change as other programs with the same libraries
+    come and go.
     """
 
     memory_mb: float
@@ -49,7 +49,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def _usage(process: Path) -> Usage:
     maps = (process / "smaps_rollup").read_text()
     return Usage(
-        memory_mb=_megabytes(maps, "Pss:"),
+        memory_mb=_megabytes(maps, "Rss:"),
         own_mb=_megabytes(maps, "Anonymous:"),
         threads=len(list((process / "task").iterdir())),
         descriptors=len(list((process / "fd").iterdir())),

@@ -119,7 +119,7 @@ def _scanned(tally: Tally, left: int) -> Scanned:
 
 
 def _left(left: int) -> str:
-    return f"; {left} to be tried again: `classifyd failed` tells why" if left else ""
+    return f"; {left} left to be tried again: `classifyd failed` tells why" if left else ""
 
 
 def _stale_total(stale: Stale, models: Models) -> int:

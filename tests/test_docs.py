@@ -76,7 +76,12 @@ def test_pages_replayed_elsewhere_are():
 
 def test_make_run_is_the_command_that_is_replayed_for_it():
     shown = subprocess.run(
-        ["make", "-n", "run"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        ["make", "--no-print-directory", "-n", "run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
     )
     assert shown.stdout.splitlines()[-1].endswith("classifyd run --config config.yaml")
 
@@ -89,7 +94,7 @@ def test_commands_that_are_not_replayed_need_the_network_or_other_rights(page):
             for line in block.text.splitlines():
                 assert line.startswith(NOT_REPLAYED) or "/bin/" in line, line
                 if line.startswith("make "):
-                    dry = ["make", "-n", *line.split()[1:]]
+                    dry = ["make", "--no-print-directory", "-n", *line.split()[1:]]
                     subprocess.run(dry, cwd=ROOT, capture_output=True, timeout=30, check=True)
 
 

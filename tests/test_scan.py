@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,27 @@ def test_a_file_first_found_outside_belongs_to_the_source_that_sees_it_later(dae
     assert daemon.query("SELECT count(*) FROM file WHERE removed_at IS NOT NULL") == [(1,)]
 
 
+def put_off(daemon: DaemonProcess, path: Path) -> None:
+    """Let a file wait for a try that is far away."""
+    with closing(sqlite3.connect(daemon.folder / "classifyd.db", timeout=10)) as connection:
+        connection.execute(
+            "UPDATE file SET state = 'retry', next_try_at = '2099-01-01T00:00:00.000Z' "
+            "WHERE path = ?",
+            (str(path),),
+        )
+        connection.commit()
+
+
+def test_a_scan_that_leaves_a_file_to_be_tried_again_says_so(daemon):
+    path = draw(daemon.inbox / "a.png", 1)
+    scan(daemon)
+    put_off(daemon, path)
+    draw(daemon.inbox / "b.png", 2)
+    done = daemon.run("scan")
+    assert done.returncode == 75
+    assert "1 files: 1 classified; 1 left to be tried again" in done.stderr
+
+
 # --- beside the running daemon
 
 
@@ -190,6 +213,17 @@ def test_beside_the_daemon_all_sources_can_be_looked_at(shared):
     draw(shared.inbox / "mine.png", 6)
     scan(shared)
     assert labels(shared)["mine.png"] == "band-6"
+
+
+def test_beside_the_daemon_a_file_to_be_tried_again_is_not_waited_for(shared, tmp_path):
+    path = draw(tmp_path / "later.png", 3)
+    scan(shared, path)
+    put_off(shared, path)
+    done = shared.run("scan", str(tmp_path))
+    assert done.returncode == 75
+    assert "1 files handed to the running daemon; 1 left to be tried again" in done.stderr
+    again = scan(shared, "--stale")
+    assert "0 of 0 files classified again by the running daemon" in again
 
 
 @pytest.mark.slow

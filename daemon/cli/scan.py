@@ -1,5 +1,6 @@
 """`classifyd scan`: classify what is there once, with a progress bar, and exit."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -45,4 +46,4 @@ def scan(paths: tuple[Path, ...], stale: bool, config: Path | None) -> None:
         scanned = scan_beside(wiring, paths, stale)
     click.echo(scanned.summary, err=True)
     if scanned.left:
-        click.get_current_context().exit(EXIT_TRY_AGAIN)
+        sys.exit(EXIT_TRY_AGAIN)

@@ -20,16 +20,14 @@ from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.schema import File, Image, Prediction, SourceState
-from daemon.text import display_path
+from daemon.store.rows import STAT_COLUMNS, contents_of, known_rows, new_row, row_values
+from daemon.store.schema import File, SourceState
 from daemon.transitions import Known, Step, first_state, step
 
 # SQLite uses a partial index only where the query repeats its condition to the letter.
 WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
 )
-_STAT = (File.size, File.mtime_ns, File.inode)
-_MOST_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +51,14 @@ class Inbox:
         """Take in sightings of one source, at most a few thousand at once."""
         latest = {sighting.path: sighting for sighting in sightings}
         with reading(self._engine) as connection:
-            known = _known(connection, latest)
+            known = known_rows(connection, latest)
             if listing is not None:
                 listing.meet(row.file_id for row in known.values())
             orphans = _orphans(connection, source, known, latest.values())
         if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
             return Sighted(self._unsettled(known, latest.values()), 0)
         with writing(self._engine) as connection:
-            known = _known(connection, latest)
+            known = known_rows(connection, latest)
             _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
         return Sighted(self._unsettled(known, latest.values()), fresh)
@@ -80,10 +78,10 @@ class Inbox:
         _set(connection, known, todo[Step.RETURN], removed_at=None)
         fresh = [*todo[Step.INSERT], *todo[Step.SUPERSEDE]]
         if fresh:
-            connection.execute(insert(File), [_new_row(source, s, now) for s in fresh])
+            connection.execute(insert(File), [new_row(source, s, now) for s in fresh])
         if todo[Step.REVISE]:
             rows = [
-                {"b_id": known[s.path].file_id, "source": source, **_values(s, now)}
+                {"b_id": known[s.path].file_id, "source": source, **row_values(s, now)}
                 for s in todo[Step.REVISE]
             ]
             statement = update(File).where(File.id == bindparam("b_id"))
@@ -167,7 +165,7 @@ class Inbox:
     def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
         """Return up to `most` of the files that were not whole when last seen, the latest."""
         query = (
-            select(File.path_bytes, *_STAT)
+            select(File.path_bytes, *STAT_COLUMNS)
             .where(WAITING, File.state == FileState.SETTLING)
             .order_by(File.next_try_at.desc(), File.id.desc())
             .limit(most)
@@ -189,12 +187,12 @@ class Inbox:
             .values(
                 state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
             )
-            .returning(File.id, File.path_bytes, *_STAT)
+            .returning(File.id, File.path_bytes, *STAT_COLUMNS)
         )
         with writing(self._engine) as connection:
             rows = sorted(connection.execute(claim).all())
             sizes = {row.size for row in rows}
-            known = {size: _contents(connection, size, model_version_id) for size in sizes}
+            known = {size: contents_of(connection, size, model_version_id) for size in sizes}
         stats = {row.id: FileStat(*row[2:5]) for row in rows}
         return tuple(FileRef(r.id, r.path_bytes, stats[r.id], known[r.size]) for r in rows)
 
@@ -258,39 +256,6 @@ class Inbox:
         return left
 
 
-def _contents(connection: Connection, size: int, model_version_id: int) -> frozenset[str]:
-    """Return the hashes of contents of this size that a model version has classified.
-
-    Where thousands are of one size (uncompressed formats), only the newest are told: an older
-    duplicate then costs one more run of the model, not each batch the reading of all.
-    """
-    query = (
-        select(Image.sha256)
-        .join(Prediction, Prediction.image_id == Image.id)
-        .where(Image.size == size, Prediction.model_version_id == model_version_id)
-        .order_by(Image.id.desc())
-        .limit(_MOST_KNOWN)
-    )
-    return frozenset(connection.execute(query).scalars())
-
-
-def _known(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
-    query = select(
-        File.path_bytes, File.id, *_STAT, File.state, File.reason, File.removed_at, File.source
-    ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
-    return {
-        row.path_bytes: Known(
-            row.id,
-            FileStat(row.size, row.mtime_ns, row.inode),
-            FileState(row.state),
-            row.reason,
-            row.removed_at is not None,
-            row.source,
-        )
-        for row in connection.execute(query)
-    }
-
-
 def _orphans(
     connection: Connection, source: str, known: dict[bytes, Known], sightings: Iterable[Sighting]
 ) -> list[Sighting]:
@@ -316,31 +281,3 @@ def _set(
     if of:
         ids = [known[sighting.path].file_id for sighting in of]
         connection.execute(update(File).where(File.id.in_(ids)).values(**values))
-
-
-def _values(sighting: Sighting, now: str) -> dict[str, Any]:
-    state, reason = first_state(sighting, settles_at_once(sighting))
-    return {
-        "size": sighting.stat.size,
-        "mtime_ns": sighting.stat.mtime_ns,
-        "inode": sighting.stat.inode,
-        "state": state,
-        "reason": reason,
-        "attempts": 0,
-        "next_try_at": None,
-        "claimed_by": None,
-        "lease_until": None,
-        "removed_at": None,
-        "state_at": now,
-    }
-
-
-def _new_row(source: str, sighting: Sighting, now: str) -> dict[str, Any]:
-    return {
-        **_values(sighting, now),
-        "source": source,
-        "path": display_path(sighting.path),
-        "path_bytes": sighting.path,
-        "is_current": True,
-        "found_at": now,
-    }
