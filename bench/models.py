@@ -22,7 +22,7 @@ from daemon.clock import utc_text
 from daemon.config import Selection, Settings
 from daemon.preprocessing import Geometry
 from daemon.quiet import import_keras
-from daemon.training import Recipe, Trained, make_manifest
+from daemon.training import Challenger, Recipe, make_manifest
 
 BUNDLED, MOBILENET = "compact", "mobilenet_v2"
 NAMES = (BUNDLED, MOBILENET)
@@ -65,8 +65,8 @@ def write_untrained(folder: Path, weights: str) -> Path:
     model = build_classifier(backbone, head, _CLASSES, geometry, weights)
     recipe = Recipe(backbone, head, geometry, weights, options)
     now = utc_text(datetime.now(UTC).timestamp())
-    untrained = Trained(model, _CLASSES, {}, (), ())
-    return write_bundle(model, make_manifest(recipe, untrained, MOBILENET, now), folder)
+    untrained = Challenger(recipe, _CLASSES, model)
+    return write_bundle(model, make_manifest(untrained, {}, MOBILENET, now), folder)
 
 
 def _environment() -> Mapping[str, str]:

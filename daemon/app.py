@@ -152,6 +152,8 @@ def worker_setup(loaded: Loaded, version: "Version") -> "WorkerSetup":
         max_batch=settings.batch.max_size,
         base=loaded.base,
         plugins=settings.plugins,
+        unknown_threshold=settings.unknown.threshold,
+        unknown_novelty=settings.unknown.novelty,
     )
 
 

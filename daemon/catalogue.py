@@ -18,6 +18,7 @@ from daemon.contracts import (
     Gate,
     Head,
     LabelSource,
+    Retrainer,
     Runtime,
     Sink,
     Source,
@@ -37,6 +38,7 @@ KINDS = (
     "sources",
     "label_sources",
     "sinks",
+    "retrainers",
     "gates",
     "executors",
 )
@@ -121,6 +123,7 @@ class Catalogue:
         self.sources: Table[Source] = self._table("sources")
         self.label_sources: Table[LabelSource] = self._table("label_sources")
         self.sinks: Table[Sink] = self._table("sinks")
+        self.retrainers: Table[Retrainer] = self._table("retrainers")
         self.gates: Table[Gate] = self._table("gates")
         self.executors: Table[Executor] = self._table("executors")
 

@@ -1,7 +1,9 @@
 """One Keras model out of three parts: preprocessing, backbone, head.
 
 A classifier has four layers: the input `image` and three nested models named `preprocessing`,
-`backbone` and `head`. Scaling is part of the graph, so that what is trained is what serves.
+`backbone` and `head`; one that tells what is unlike anything seen has a fourth, `novelty`, and
+gives its result as one more column. Scaling is part of the graph, so that what is trained is what
+serves.
 
 Layers of a plugin's own: a backbone or head may use Keras layers that Keras does not ship. Such
 a class stands at the top level of a module in the plugin's package (or of the plugin itself),
@@ -28,6 +30,11 @@ from daemon.preprocessing import Geometry, Scaling
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+NEIGHBOURS = 5
+"""Training images that an image is compared with to tell how novel it is."""
 
 # ImageNet's statistics by channel, as keras.applications has them.
 _TORCH_MEAN = (0.485, 0.456, 0.406)
@@ -87,6 +94,43 @@ def features_model(model: "keras.Model") -> "keras.Model":
     image = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
     scaled = model.get_layer("preprocessing")(image)
     return keras.Model(image, backbone_of(model)(scaled, training=False), name="features")
+
+
+def with_novelty(model: "keras.Model", references: "NDArray[np.float32]") -> "keras.Model":
+    """Return a classifier that also tells how far an image is from all of `references`.
+
+    `references` are pooled features `float32[M, F]` of training images. The last column of its
+    output, after the raw scores, is 1 less the mean cosine to the `NEIGHBOURS` nearest of them
+    (after Sun et al., "Out-of-distribution detection with deep nearest neighbors", 2022): 0 for
+    what was seen, 1 for what has nothing in common with it. The other layers are shared.
+    """
+    import keras
+
+    image = keras.Input(model.input_shape[1:], dtype="uint8", name="image")
+    scaled = model.get_layer("preprocessing")(image)
+    features = backbone_of(model)(scaled, training=False)
+    parts = [head_of(model)(features), _novelty(features.shape[1:], references)(features)]
+    scores = keras.layers.Concatenate(name="scores_and_novelty")(parts)
+    return keras.Model(image, scores, name="classifier")
+
+
+def _novelty(shape: tuple[int, ...], references: "NDArray[np.float32]") -> "keras.Model":
+    import keras
+    import numpy as np
+    from keras import layers, ops
+
+    near = min(NEIGHBOURS, len(references))
+    lengths = np.maximum(np.linalg.norm(references, axis=1, keepdims=True), 1e-12)
+    features = keras.Input(shape, name="features")
+    x = layers.GlobalAveragePooling2D()(features)
+    x = layers.UnitNormalization()(x)
+    cosines = layers.Dense(len(references), use_bias=False, dtype="float32", name="references")
+    nearest = ops.top_k(cosines(x), near)[0]
+    novelty = keras.Model(
+        features, 1.0 - ops.mean(nearest, axis=1, keepdims=True), name="novelty", trainable=False
+    )
+    cosines.set_weights([(references / lengths).T])
+    return novelty
 
 
 def resolve_weights(backbone: Backbone, weights: str) -> str:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.learning.dataset import Dataset
     from daemon.learning.evidence import Evidence, GateVerdict
+    from daemon.learning.schedule import History, Plan
+    from daemon.training.bench import Bench
+    from daemon.training.challenger import Challenger
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -88,8 +92,8 @@ class Backbone(Protocol):
 class Head(Protocol):
     """A trainable classifier on top of features; owns loss, metric and how scores are read.
 
-    `reading` is `probabilities` (scores sum to 1), `binary` (one sigmoid p read as [1-p, p])
-    or `independent` (one sigmoid a class): see `daemon.scores`.
+    `reading` is `probabilities` (scores sum to 1), `binary` (one sigmoid p read as [1-p, p]),
+    `independent` (one sigmoid a class) or `margins` (any numbers): see `daemon.scores`.
     """
 
     name: str
@@ -111,8 +115,39 @@ class Head(Protocol):
         """Return the accuracy that training shows."""
 
 
+@runtime_checkable
+class SolvedHead(Head, Protocol):
+    """A head whose best weights can be computed, so that nothing is left to the learning rate.
+
+    Offered beside `attach` by heads that are linear in the pooled features.
+    """
+
+    def strengths(self) -> Sequence[float]:
+        """Return the strengths of regularisation worth trying, the weakest first.
+
+        Empty where these options make a head that must be trained by descent.
+        """
+
+    def solve(
+        self,
+        layers: "keras.Model",
+        rows: "NDArray[np.floating[Any]]",
+        indices: "NDArray[np.int64]",
+        weights: "NDArray[np.float32]",
+        strength: float,
+    ) -> None:
+        """Set the weights of `layers`, the part of the head behind its pooling.
+
+        `rows` are pooled features `[N, F]`, `indices` their class numbers `[N]`, `weights` how
+        much each counts `[N]`; `strength` is one of `strengths()`.
+        """
+
+
 class Executable(Protocol):
-    """A bundle made executable: `uint8[N, H, W, 3]` in, raw scores `float32[N, C]` out."""
+    """A bundle made executable: `uint8[N, H, W, 3]` in, raw scores out.
+
+    Scores are `float32[N, C]`, with one more column where the manifest says `has_novelty`.
+    """
 
     def __call__(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """Score up to `max_batch` images at once."""
@@ -199,7 +234,8 @@ class WorkerSetup:
     """All that a worker process needs to become warm: names and values, never objects.
 
     `plugins` are the configured outside plugins, so that an outside runtime is found there too;
-    `base` is the folder that relative paths in `runtime_options` count from.
+    `base` is the folder that relative paths in `runtime_options` count from. The two limits of
+    `unknown` take the place of the bundle's own where they are not None.
     """
 
     bundle: Path
@@ -210,6 +246,8 @@ class WorkerSetup:
     base: Path
     plugins: tuple[str, ...] = ()
     top_k: int = 5
+    unknown_threshold: float | None = None
+    unknown_novelty: float | None = None
 
 
 class Executor(Protocol):
@@ -286,6 +324,23 @@ class LabelSource(Protocol):
 
         Asked each second in a thread of its own; news is repeated until something is said of it.
         May raise: it is asked again later.
+        """
+
+
+class Retrainer(Protocol):
+    """A strategy that makes a challenger out of labelled images."""
+
+    name: str
+
+    def propose(self, history: "History") -> "Plan | None":
+        """Return what to do now, None for nothing; `daemon.learning.schedule.propose` does it
+        by the schedule that every strategy shares."""
+
+    def train(self, plan: "Plan", dataset: "Dataset", bench: "Bench") -> "Challenger":
+        """Learn from the training side of `dataset`, never from its holdout.
+
+        The challenger carries a plan that repeats it without asking the clock again. Raises
+        `TrainingError`; `OverBudget` where `bench.is_strict` and the time left is too short.
         """
 
 

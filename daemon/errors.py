@@ -64,6 +64,10 @@ class TrainingError(ClassifydError):
     """The images given are not enough, or not fit, to train on."""
 
 
+class OverBudget(TrainingError):  # noqa: N818
+    """A strategy would take longer than the time left in `retrain.budget`."""
+
+
 class ImageError(ClassifydError):
     """One image cannot be turned into pixels; permanent for these bytes."""
 

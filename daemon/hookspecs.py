@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Gate,
         Head,
         LabelSource,
+        Retrainer,
         Runtime,
         Sink,
         Source,
@@ -56,6 +57,11 @@ def register_label_sources() -> "Iterable[Factory[LabelSource]]":  # type: ignor
 @hookspec
 def register_sinks() -> "Iterable[Factory[Sink]]":  # type: ignore[empty-body]
     """Where events go, chosen by each entry of `sinks`."""
+
+
+@hookspec
+def register_retrainers() -> "Iterable[Factory[Retrainer]]":  # type: ignore[empty-body]
+    """How a new model version is made from labels, chosen by `models train --strategy`."""
 
 
 @hookspec

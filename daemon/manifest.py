@@ -13,7 +13,7 @@ from daemon.preprocessing import Geometry, Scaling
 FORMAT = 1
 KERNELS = frozenset({"bilinear-antialias"})
 
-Reading = Literal["probabilities", "binary", "independent"]
+Reading = Literal["probabilities", "binary", "independent", "margins"]
 """How the raw scores of a model become confidences; see `daemon.scores`."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -47,14 +47,29 @@ class StoredFile(_Record):
     size: Annotated[int, Field(ge=0)]
 
 
+class Unknown(_Record):
+    """When this model's verdict is `unknown`, and what the limits were chosen for.
+
+    `threshold`: least confidence, so that at most `target_error` of the accepted images are
+    wrong. `novelty`: greatest distance from the training images, which `false_alarms` of familiar
+    images exceed. None is no limit: there was nothing to choose it from.
+    """
+
+    target_error: Threshold
+    false_alarms: Threshold
+    threshold: Threshold | None = None
+    novelty: Annotated[float, Field(ge=0, le=2)] | None = None
+
+
 class Manifest(_Record):
     """All that serving needs to know about a model without loading it.
 
     `classes` are in the order of the scores (`binary`: the second is what its sigmoid is sure
     of). `thresholds` maps a class to the confidence, 0 to 1, from which it counts; a class not
-    in it has the default of its reading. `modules` are imported before the model is loaded, so
-    that Keras knows their layers. `files`, `modules` and `versions` are filled in when the bundle
-    is written. `created_at` is UTC ISO-8601.
+    in it has the default of its reading. `has_novelty`: the model's last column is no score but
+    how far the image is from the training images, 0 to 2. `modules` are imported before the model
+    is loaded, so that Keras knows their layers. `files`, `modules` and `versions` are filled in
+    when the bundle is written. `created_at` is UTC ISO-8601.
     """
 
     format: int = FORMAT
@@ -69,6 +84,8 @@ class Manifest(_Record):
     reading: Reading
     temperature: Annotated[float, Field(gt=0)] = 1.0
     thresholds: dict[str, Threshold] = {}
+    unknown: Unknown | None = None
+    has_novelty: bool = False
     metrics: dict[str, JsonValue] = {}
     modules: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
     versions: dict[str, str] = {}
@@ -94,6 +111,11 @@ class Manifest(_Record):
     def score_width(self) -> int:
         """How many raw scores the model gives for one image."""
         return 1 if self.reading == "binary" else len(self.classes)
+
+    @property
+    def output_width(self) -> int:
+        """How many numbers the model gives for one image: its scores, and novelty if it has it."""
+        return self.score_width + self.has_novelty
 
 
 def parse_manifest(data: bytes, bundle: Path) -> Manifest:

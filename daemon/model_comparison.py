@@ -19,7 +19,7 @@ from daemon.learning.evidence import Evidence, GateVerdict, judge_all
 from daemon.learning.scorecard import Card
 from daemon.manifest import Manifest
 from daemon.quiet import hush_pillow
-from daemon.scores import read_scores
+from daemon.scores import read_scores, split_novelty
 from daemon.store.holdout import Holdout, Member
 from daemon.store.models import Version
 from daemon.training import Item, Progress
@@ -135,7 +135,7 @@ def _card(
     manifest = read_manifest(bundle, verify=False)  # the runtime verifies it
     run = wiring.catalogue.runtimes.build(Selection(RUNTIME), base).load(bundle, CHUNK)
     read: list[Item] = []
-    scores = [np.empty((0, manifest.score_width), np.float32)]
+    scores = [np.empty((0, manifest.output_width), np.float32)]
     chunks = read_pixels(items, manifest.geometry, decode_limits(settings))
     for number, chunk in enumerate(chunks, 1):
         if chunk.items:
@@ -158,4 +158,5 @@ def _filled(manifest: Manifest, items: Sequence[Item], scores: "NDArray[np.float
 def _confidences(manifest: Manifest, scores: "NDArray[np.float32]") -> "NDArray[np.float32]":
     if not len(scores):
         return np.empty((0, len(manifest.classes)), np.float32)
-    return read_scores(manifest.reading, scores, manifest.temperature)
+    raw, _ = split_novelty(scores, manifest.has_novelty)
+    return read_scores(manifest.reading, raw, manifest.temperature)

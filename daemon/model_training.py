@@ -1,33 +1,47 @@
 """`models train FOLDER`: class folders in, a registered model version out."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from daemon.app import Wiring, decode_limits, register_installed
+from daemon.app import Wiring, register_installed
 from daemon.artifacts import write_bundle
+from daemon.benches import a_bench, plan_record
 from daemon.clock import utc_text
+from daemon.config import Selection
 from daemon.errors import TrainingError, UsageError
-from daemon.label_sources import MANY
+from daemon.label_sources import has_many_labels
+from daemon.learning.schedule import Plan
 from daemon.manifest import NAME
-from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
 from daemon.store.labels import LabelledImage, Labels, TrainingRuns
 from daemon.store.models import Models, Version
-from daemon.training import HeadTraining, Progress, Recipe, Side, Trained, collect, train
-from daemon.training import make_manifest as describe
+from daemon.training import (
+    Bench,
+    Progress,
+    Side,
+    Trained,
+    collect,
+    make_manifest,
+    train,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-STRATEGY = "class folders"
+SOURCE = "class folders"
+STRATEGY = Selection("probe")
 
 
 def train_folder(
-    wiring: Wiring, engine: "Engine", folder: Path, name: str | None, progress: Progress
+    wiring: Wiring,
+    engine: "Engine",
+    folder: Path,
+    name: str | None,
+    progress: Progress,
+    strategy: Selection = STRATEGY,
 ) -> tuple[Version, Trained]:
     """Train on class folders as `model` in the configuration says, and register the result.
 
@@ -38,65 +52,40 @@ def train_folder(
         _check_name(name)
     hush_pillow()
     import_keras()
-    recipe, options = _recipe(wiring), HeadTraining()
-    name = name or _name(recipe, folder)
+    retrainers, base = wiring.catalogue.retrainers, wiring.loaded.base
+    retrainer = retrainers.build(strategy, base)
+    options = retrainers.options(strategy, base).model_dump(mode="json")
+    settings = wiring.loaded.settings.retrain
+    reason = f"models train {folder.absolute()}"
+    plan = Plan(strategy.name, reason, options, settings.budget * 60, settings.seed)
     runs = TrainingRuns(engine)
-    run_id = runs.begin(STRATEGY, _plan(recipe, folder, options), _now(wiring))
-    try:
-        trained = _train(wiring, engine, recipe, options, folder, progress)
-        version = _register(wiring, engine, recipe, trained, name, run_id)
-    except BaseException as error:
-        runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
-        raise
-    _record(wiring, engine, recipe, trained)
+    with a_bench(wiring, plan, progress) as bench:
+        name = name or _name(bench, folder)
+        run_id = runs.begin(plan.strategy, plan_record(bench, plan), _now(wiring))
+        try:
+            known = cast(Mapping[str, Side], Labels(engine).sides())
+            trained = train(collect(folder, progress), retrainer, plan, bench, known)
+            version = _register(wiring, engine, trained, name, run_id)
+        except BaseException as error:
+            runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
+            raise
+    _record(wiring, engine, trained)
     runs.finish(run_id, _data(trained), trained.metrics, _now(wiring))
     return version, trained
 
 
-def _recipe(wiring: Wiring) -> Recipe:
-    model, base = wiring.loaded.settings.model, wiring.loaded.base
-    backbones, heads = wiring.catalogue.backbones, wiring.catalogue.heads
-    backbone = backbones.build(model.backbone, base)
-    height, width = model.image_size or (backbone.default_size, backbone.default_size)
-    return Recipe(
-        backbone,
-        heads.build(model.head, base),
-        Geometry(height, width, model.fit),
-        model.weights,
-        backbones.options(model.backbone, base).model_dump(mode="json"),
-        heads.options(model.head, base).model_dump(mode="json"),
-    )
-
-
-def _train(
-    wiring: Wiring,
-    engine: "Engine",
-    recipe: Recipe,
-    options: HeadTraining,
-    folder: Path,
-    progress: Progress,
-) -> Trained:
-    known = cast(Mapping[str, Side], Labels(engine).sides())
-    limits = decode_limits(wiring.loaded.settings)
-    scratch = Path(tempfile.mkdtemp(prefix="training-", dir=wiring.loaded.settings.state_dir))
-    try:
-        return train(collect(folder, progress), recipe, options, limits, scratch, progress, known)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def _register(
-    wiring: Wiring, engine: "Engine", recipe: Recipe, trained: Trained, name: str, run_id: int
+    wiring: Wiring, engine: "Engine", trained: Trained, name: str, run_id: int
 ) -> Version:
-    manifest = describe(recipe, trained, name, _now(wiring))
+    manifest = make_manifest(trained.challenger, trained.metrics, name, _now(wiring))
     bundle = write_bundle(trained.model, manifest, wiring.loaded.settings.state_dir / "models")
     return register_installed(Models(engine), bundle, _now(wiring), run_id)
 
 
-def _record(wiring: Wiring, engine: "Engine", recipe: Recipe, trained: Trained) -> None:
+def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
     images = [LabelledImage(image.facts, image.label, image.side) for image in trained.images]
-    many = recipe.head.reading == MANY
-    Labels(engine).record(images, STRATEGY, _now(wiring), many)
+    many = has_many_labels(wiring.catalogue, wiring.loaded)
+    Labels(engine).record(images, SOURCE, _now(wiring), many)
 
 
 def _check_name(name: str) -> None:
@@ -111,31 +100,22 @@ def _check_name(name: str) -> None:
         )
 
 
-def _name(recipe: Recipe, folder: Path) -> str:
+def _name(bench: Bench, folder: Path) -> str:
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "model"
-    name = f"{slug}-{recipe.backbone.name}"[:100]
+    name = f"{slug}-{bench.recipe.backbone.name}"[:100]
     if not re.fullmatch(NAME, name):
         raise TrainingError(f"{name!r} is no name for a model version; give one with --name")
     return name
 
 
-def _plan(recipe: Recipe, folder: Path, options: HeadTraining) -> dict[str, Any]:
-    return {
-        "folder": str(folder.absolute()),
-        "backbone": {"name": recipe.backbone.name, **recipe.backbone_options},
-        "weights": recipe.weights,
-        "head": {"name": recipe.head.name, **recipe.head_options},
-        "image_size": [recipe.geometry.height, recipe.geometry.width],
-        "fit": recipe.geometry.fit,
-        "training": options.model_dump(mode="json"),
-    }
-
-
 def _data(trained: Trained) -> dict[str, Any]:
+    challenger = trained.challenger
     return {
         "images": len(trained.images),
         "held_out": sum(image.side == "holdout" for image in trained.images),
         "skipped": [[str(item.path), item.reason] for item in trained.skipped],
+        "reasons": list(challenger.reasons),
+        "repeat": asdict(challenger.plan) if challenger.plan else None,
     }
 
 

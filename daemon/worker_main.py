@@ -18,6 +18,8 @@ from daemon.errors import ClassifydError
 from daemon.quiet import hush_pillow
 
 if TYPE_CHECKING:
+    from daemon.manifest import Manifest
+    from daemon.scores import Limits
     from daemon.worker import Worker
 
 READY = "ready"
@@ -106,9 +108,23 @@ def _build(setup: WorkerSetup) -> "Worker":
         temperature=manifest.temperature,
         top_k=setup.top_k,
         thresholds=manifest.thresholds,
+        limits=_limits(manifest, setup),
+        has_novelty=manifest.has_novelty,
     )
     gc.freeze()
     return Worker(executable, read, manifest.geometry, setup.limits)
+
+
+def _limits(manifest: "Manifest", setup: WorkerSetup) -> "Limits":
+    """Take the bundle's limits of `unknown`, and those of the configuration over them."""
+    from daemon.scores import Limits
+
+    own = manifest.unknown
+    threshold, novelty = (own.threshold, own.novelty) if own else (None, None)
+    return Limits(
+        threshold if setup.unknown_threshold is None else setup.unknown_threshold,
+        novelty if setup.unknown_novelty is None else setup.unknown_novelty,
+    )
 
 
 def _limit_memory(limits: DecodeLimits) -> None:

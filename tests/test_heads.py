@@ -67,6 +67,7 @@ def test_keeps_the_contract_and_learns(factory):
     assert model.layers[-1].name == "head_scores"
     assert all(layer.name.startswith("head_") for layer in model.layers[1:])
     maps, indices = separable()
+    maps[..., 2] += 2 * (1 - indices)[:, None, None]
     targets = head.targets(indices, 2)
     assert targets.dtype == np.float32
     assert targets.shape == model(maps).shape
@@ -84,6 +85,8 @@ def test_readings_cover_how_scores_are_read():
         "softmax": "probabilities",
         "binary": "binary",
         "multilabel": "independent",
+        "linear_svm": "margins",
+        "prototype": "probabilities",
     }
 
 

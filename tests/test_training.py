@@ -5,70 +5,25 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from benches import (
+    COLOURS,
+    GEOMETRY,
+    TinyBackbone,
+    draw,
+    make_bench,
+    make_head,
+    make_plan,
+    make_retrainer,
+    quiet,
+)
 
 from daemon import artifacts
 from daemon.classifier import backbone_of, build_classifier
-from daemon.contracts import DecodeLimits
 from daemon.errors import TrainingError
-from daemon.preprocessing import Geometry, Scaling
-from daemon.training import (
-    HeadTraining,
-    Item,
-    Recipe,
-    collect,
-    cut,
-    make_manifest,
-    split_holdout,
-    train,
-)
-from plugins.heads.binary import BinaryHead, BinaryOptions
-from plugins.heads.multilabel import MultilabelHead, MultilabelOptions
-from plugins.heads.softmax import SoftmaxHead, SoftmaxOptions
+from daemon.training import Item, collect, cut, make_manifest, split_holdout, train
 
 # Keras 3.15 with NumPy 2 warns whenever it copies a variable out of TensorFlow.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-GEOMETRY = Geometry(16, 16)
-LIMITS = DecodeLimits(10**6, 10**6, 100, 10.0, 2, frozenset({"PNG", "JPEG"}))
-COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
-QUICK = HeadTraining(learning_rate=0.05, epochs=25)
-
-
-class TinyBackbone:
-    """Four fixed random filters: enough to tell colours apart."""
-
-    name = "tiny"
-    default_size = 16
-    minimum_size = 8
-    scaling = Scaling.TF
-    weights_choices = ("none",)
-
-    def __init__(self, scale=1.0):
-        self._scale = scale
-
-    def build(self, height, width, weights):
-        import keras
-
-        image = keras.Input((height, width, 3))
-        x = keras.layers.Conv2D(8, 4, strides=4, activation="relu")(image)
-        return keras.Model(image, keras.layers.Rescaling(self._scale)(x))
-
-
-def draw(folder, name, count, start=0):
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    for number in range(start, start + count):
-        noise = np.random.default_rng([number, *name.encode()]).integers(-30, 30, (20, 24, 3))
-        pixels = np.clip(noise + COLOURS[name], 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
-
-
-def quiet(stage, done, total):
-    pass
-
-
-def recipe(head=None, **options):
-    return Recipe(TinyBackbone(), head or SoftmaxHead(SoftmaxOptions(**options)), GEOMETRY)
 
 
 @pytest.fixture
@@ -78,9 +33,11 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def run(folder, tmp_path, recipe=recipe(), options=QUICK, **more):  # noqa: B008
-    collection = collect(folder, quiet)
-    return train(collection, recipe, options, LIMITS, tmp_path / "scratch", quiet, **more)
+def run(folder, tmp_path, bench=None, known=None, options=None):
+    bench = bench or make_bench(tmp_path)
+    plan = make_plan()
+    retrainer = make_retrainer("probe", options or {})
+    return train(collect(folder, quiet), retrainer, plan, bench, known)
 
 
 def items(counts):
@@ -157,19 +114,15 @@ def test_training_learns_and_judges_on_images_it_never_saw(folder, tmp_path):
     def progress(stage, done, total):
         stages[stage] = done, total
 
-    trained = train(
-        collect(folder, progress), recipe(), QUICK, LIMITS, tmp_path / "scratch", progress
-    )
+    trained = run(folder, tmp_path, make_bench(tmp_path, progress=progress))
     assert trained.metrics["holdout_accuracy"] == 1.0
     assert trained.metrics["holdout_images"] == 6
     assert trained.metrics["training_images"] == 24
     assert trained.metrics["holdout_accuracy_by_class"] == dict.fromkeys(COLOURS, 1.0)
     assert Counter(image.side for image in trained.images) == {"train": 24, "holdout": 6}
     assert (trained.images[0].facts.width, trained.images[0].facts.height) == (24, 20)
-    assert stages["read"] == stages["features"] == (30, 30)
+    assert stages["features"] == (24, 24)
     assert stages["score"] == (6, 6)
-    assert stages["fit"][0] == trained.metrics["epochs"]
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_unreadable_files_are_reported_and_stop_nothing(folder, tmp_path):
@@ -192,8 +145,9 @@ def test_a_class_of_unreadable_files_is_refused(folder, tmp_path):
 def test_the_backbone_stays_as_it_was_and_a_seed_repeats_a_run(folder, tmp_path):
     import keras
 
-    keras.utils.set_random_seed(QUICK.seed)
-    fresh = build_classifier(TinyBackbone(), recipe().head, tuple(COLOURS), GEOMETRY, "none")
+    keras.utils.set_random_seed(0)
+    head = make_head("softmax", {}).head
+    fresh = build_classifier(TinyBackbone(), head, tuple(COLOURS), GEOMETRY, "none")
     first, second = run(folder, tmp_path), run(folder, tmp_path)
     for before, after in zip(
         backbone_of(fresh).get_weights(), backbone_of(first.model).get_weights(), strict=True
@@ -207,23 +161,28 @@ def test_the_backbone_stays_as_it_was_and_a_seed_repeats_a_run(folder, tmp_path)
 def test_a_rare_class_is_recognised(tmp_path):
     draw(tmp_path / "images", "red", 60)
     draw(tmp_path / "images", "blue", 5)
-    trained = run(tmp_path / "images", tmp_path, options=HeadTraining(learning_rate=0.02))
+    trained = run(tmp_path / "images", tmp_path)
     assert trained.metrics["holdout_accuracy_by_class"] == {"blue": 1.0, "red": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("head", "names"),
+    ("head", "options"),
     [
-        (BinaryHead(BinaryOptions(hidden=8)), ("blue", "red")),
-        (MultilabelHead(MultilabelOptions()), ("blue", "red")),
-        (SoftmaxHead(SoftmaxOptions(pooling="flatten", hidden=8)), tuple(COLOURS)),
+        ("binary", {"hidden": 8}),
+        ("linear_svm", {}),
+        ("linear_svm", {"pooling": "max"}),
+        ("multilabel", {}),
+        ("multilabel", {"hidden": 8}),
+        ("prototype", {}),
+        ("softmax", {"pooling": "flatten", "hidden": 8}),
+        ("softmax", {"pooling": "max"}),
     ],
 )
-def test_every_head_learns(tmp_path, head, names):
-    for name in names:
+def test_every_head_learns(tmp_path, head, options):
+    for name in ("blue", "red"):
         draw(tmp_path / "images", name, 10)
-    options = HeadTraining(optimizer="sgd", learning_rate=0.1, epochs=40)
-    trained = run(tmp_path / "images", tmp_path, recipe(head), options)
+    bench = make_bench(tmp_path, head, head_options=options)
+    trained = run(tmp_path / "images", tmp_path, bench, options={"strength": 1e-4, "folds": 1})
     assert trained.metrics["holdout_accuracy"] == 1.0
 
 
@@ -231,17 +190,27 @@ def test_what_was_trained_is_what_the_bundle_serves(folder, tmp_path):
     from daemon.scores import verdicts
     from plugins.runtimes.keras_runtime import KerasOptions, KerasRuntime
 
-    made_from = recipe(hidden=8)
-    trained = run(folder, tmp_path, made_from)
-    manifest = make_manifest(made_from, trained, "colours", "2025-01-02T03:04:05Z")
+    trained = run(folder, tmp_path)
+    challenger = trained.challenger
+    manifest = make_manifest(challenger, trained.metrics, "colours", "2025-01-02T03:04:05Z")
     bundle = artifacts.write_bundle(trained.model, manifest, tmp_path / "models")
     served = KerasRuntime(KerasOptions()).load(bundle, 4)
     images = np.array([np.full((16, 16, 3), rgb) for rgb in COLOURS.values()], np.uint8)
     read = artifacts.read_manifest(bundle)
     assert read.metrics["holdout_accuracy"] == 1.0
     assert read.backbone.weights == "none"
-    told = verdicts(served(images), read.classes, read.reading, read.temperature)
+    limits = challenger.limits
+    told = verdicts(
+        served(images),
+        read.classes,
+        read.reading,
+        read.temperature,
+        limits=limits,
+        has_novelty=read.has_novelty,
+    )
     assert [verdict.label for verdict in told] == list(COLOURS)
+    assert read.unknown == challenger.unknown
+    assert limits.novelty == read.unknown.novelty
 
 
 def test_known_sides_are_kept(folder, tmp_path):
@@ -254,13 +223,17 @@ def test_known_sides_are_kept(folder, tmp_path):
 
 
 def test_a_backbone_that_gives_no_numbers_is_refused(folder, tmp_path):
-    broken = Recipe(TinyBackbone(scale=float("nan")), recipe().head, GEOMETRY)
-    with pytest.raises(TrainingError, match="the loss is no number"):
-        run(folder, tmp_path, broken)
+    bench = make_bench(tmp_path, "softmax", TinyBackbone(float("nan")), head_options={"hidden": 8})
+    with pytest.raises(TrainingError, match="no number"):
+        run(folder, tmp_path, bench)
+    with pytest.raises(TrainingError, match="no number"):
+        run(folder, tmp_path, make_bench(tmp_path, backbone=TinyBackbone(float("nan"))))
 
 
 def test_a_pooling_head_keeps_small_features_and_any_other_the_map():
-    class Both(SoftmaxHead):
+    plain = type(make_head("softmax", {}).head)
+
+    class Both(plain):
         def attach(self, features, classes):
             from keras import layers
 
@@ -275,6 +248,6 @@ def test_a_pooling_head_keeps_small_features_and_any_other_the_map():
         np.testing.assert_allclose(back(front(image)), model(image), atol=1e-6)
         return front.output_shape[1:]
 
-    assert kept(SoftmaxHead(SoftmaxOptions())) == (8,)
-    assert kept(SoftmaxHead(SoftmaxOptions(pooling="flatten"))) == (4, 4, 8)
-    assert kept(Both(SoftmaxOptions())) == (4, 4, 8)
+    assert kept(make_head("softmax", {}).head) == (8,)
+    assert kept(make_head("softmax", {"pooling": "flatten"}).head) == (4, 4, 8)
+    assert kept(Both(None)) == (4, 4, 8)

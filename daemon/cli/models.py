@@ -115,9 +115,18 @@ def _story(registry: "Models", version: "Version") -> dict[str, Any]:
 @models.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", help="Name of the model version; by default folder and backbone.")
+@click.option(
+    "--strategy",
+    default="probe",
+    show_default=True,
+    metavar="NAME",
+    help="How it is trained; `classifyd plugins` lists the retrainers.",
+)
 @click.option("--activate", is_flag=True, help="Make it the active model version at once.")
 @config_option
-def train(folder: Path, name: str | None, activate: bool, config: Path | None) -> None:
+def train(
+    folder: Path, name: str | None, strategy: str, activate: bool, config: Path | None
+) -> None:
     """Train a model version on FOLDER, whose sub-folders are the classes.
 
     A pretrained backbone is loaded, the images are preprocessed as it expects, its layers stay
@@ -130,6 +139,7 @@ def train(folder: Path, name: str | None, activate: bool, config: Path | None) -
         classifyd models train photos/by-class --name birds
     """
     from daemon import app
+    from daemon.config import Selection
     from daemon.progress import stages
 
     loaded = load_config(config)
@@ -140,7 +150,7 @@ def train(folder: Path, name: str | None, activate: bool, config: Path | None) -
     app.make_folders(loaded.settings)
     engine = app.upgraded_engine(loaded)
     with stages(_STAGES) as progress:
-        version, trained = train_folder(wiring, engine, folder, name, progress)
+        version, trained = train_folder(wiring, engine, folder, name, progress, Selection(strategy))
     for item in trained.skipped:
         click.echo(f"left out: {item.path}: {item.reason}", err=True)
     metrics = trained.metrics

@@ -35,9 +35,12 @@ _Selected = Annotated[
     Selection, PlainValidator(Selection.parse), PlainSerializer(Selection.written)
 ]
 
+AUTO = "auto"
+"""In place of a head's name: the training strategy chooses it."""
+
 # The marker `x-kind` is replaced by the schema of that kind's plugins: see `daemon.config.schema`.
 BackboneChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "backbones"})]
-HeadChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "heads"})]
+HeadChoice = Annotated[_Selected, WithJsonSchema({"anyOf": [{"const": AUTO}, {"x-kind": "heads"}]})]
 RuntimeChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "runtimes"})]
 SourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sources"})]
 LabelSourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "label_sources"})]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from daemon.config.reading import Key
 from daemon.config.selection import (
+    AUTO,
     BackboneChoice,
     ExecutorChoice,
     GateChoice,
@@ -23,10 +24,12 @@ from daemon.config.selection import (
 )
 from daemon.config.values import (
     Bytes,
+    Confidence,
     Database,
     Formats,
     ImageSize,
     LabelsFolder,
+    Novelty,
     PluginLocation,
     Section,
     Threads,
@@ -60,7 +63,8 @@ class ModelSettings(_Strict):
     )
     head: HeadChoice = Field(
         default=Selection("softmax"),
-        description="Trainable classifier behind the features: softmax, binary or multilabel.",
+        description="Trainable classifier behind the features: softmax, linear_svm, prototype, "
+        "binary or multilabel; auto lets `models train --strategy auto` choose.",
     )
     image_size: ImageSize = Field(
         default=None,
@@ -154,6 +158,52 @@ class LabelsSettings(_Strict):
             yield f"sources.{number}", source
 
 
+class RetrainSettings(_Strict):
+    """What training may cost, and how it can be repeated."""
+
+    budget: float = Field(
+        default=30.0,
+        strict=True,
+        gt=0,
+        le=10_080,
+        description="Minutes within which a strategy compares and fits (up to 10080).",
+    )
+    seed: int = Field(
+        default=0, strict=True, ge=0, lt=2**32, description="Seed of every random choice."
+    )
+
+
+class UnknownSettings(_Strict):
+    """When an image is called unknown; the limits are found in training and may be overridden."""
+
+    target_error: float = Field(
+        default=0.05,
+        strict=True,
+        gt=0,
+        lt=1,
+        description="Share of wrong labels aimed at among images that are not unknown; what is "
+        "less sure than needed for it is unknown (0 to 1).",
+    )
+    false_alarms: float = Field(
+        default=0.05,
+        strict=True,
+        gt=0,
+        lt=1,
+        description="Share of familiar images that may be taken for unlike anything seen in "
+        "training (0 to 1).",
+    )
+    threshold: Confidence = Field(
+        default=None,
+        description="Least confidence of a label, 0 to 1, in place of the one found in training; "
+        "0 accepts any, null takes the model version's own.",
+    )
+    novelty: Novelty = Field(
+        default=None,
+        description="Greatest distance from the training images, 0 (seen) to 2 (opposite), in "
+        "place of the one found in training; 2 accepts any, null takes the model version's own.",
+    )
+
+
 class LogSettings(_Strict):
     """One line an event, to standard error."""
 
@@ -191,6 +241,8 @@ class Settings(_Strict):
     batch: Annotated[BatchSettings, Section] = BatchSettings()
     decode: Annotated[DecodeSettings, Section] = DecodeSettings()
     labels: Annotated[LabelsSettings, Section] = LabelsSettings()
+    retrain: Annotated[RetrainSettings, Section] = RetrainSettings()
+    unknown: Annotated[UnknownSettings, Section] = UnknownSettings()
     sinks: tuple[SinkChoice, ...] = Field(
         default=(),
         description="Where events go (classified, failed, model activated).",
@@ -217,7 +269,8 @@ class Settings(_Strict):
     def selections(self) -> Iterator[tuple[str, str, Selection]]:
         """Yield every chosen plugin as dotted key, kind (as in the catalogue) and selection."""
         yield "model.backbone", "backbones", self.model.backbone
-        yield "model.head", "heads", self.model.head
+        if self.model.head.name != AUTO:
+            yield "model.head", "heads", self.model.head
         yield "runtime", "runtimes", self.runtime
         yield "executor", "executors", self.executor
         for number, source in enumerate(self.sources):

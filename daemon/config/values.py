@@ -139,6 +139,11 @@ Format = Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff", "heic"]
 
 Formats = Annotated[tuple[Format, ...], AfterValidator(_some_formats)]
 
+
+Confidence = Annotated[float, Field(strict=True, ge=0, le=1)] | None
+
+Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None
+
 VersionName = Annotated[str | None, AfterValidator(_version_name)]
 
 

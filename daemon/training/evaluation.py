@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.contracts import DecodeLimits
-from daemon.preprocessing import Geometry
-from daemon.scores import read_scores
-from daemon.training.collect import Item, Progress
-from daemon.training.features import CHUNK, Features, compiled, read_pixels
-
-if TYPE_CHECKING:
-    import keras
+from daemon.scores import read_scores, split_novelty
+from daemon.training.challenger import Challenger
+from daemon.training.collect import Progress
+from daemon.training.features import CHUNK, Labelled, compiled, read_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +49,18 @@ class Scorecard:
 
 
 def score_images(
-    model: "keras.Model",
-    reading: str,
-    classes: Sequence[str],
-    items: Sequence[Item],
-    geometry: Geometry,
-    limits: DecodeLimits,
-    progress: Progress,
+    challenger: Challenger, items: Sequence[Labelled], limits: DecodeLimits, progress: Progress
 ) -> Scorecard:
     """Run the whole classifier on the items as serving does; unreadable ones do not count."""
-    run = compiled(model)
-    names, scores = [], []
+    run, geometry = compiled(challenger.model), challenger.recipe.geometry
+    names, scores = [], [np.empty((0, challenger.model.output_shape[-1]), np.float32)]
     for number, chunk in enumerate(read_pixels(items, geometry, limits), 1):
         if chunk.items:
             names += [item.label for item in chunk.items]
             scores.append(run(chunk.images))
         progress("score", min(number * CHUNK, len(items)), len(items))
-    return _scorecard(reading, classes, names, np.concatenate(scores))
-
-
-def score_rows(
-    back: "keras.Model",
-    reading: str,
-    classes: Sequence[str],
-    features: Features,
-    items: Sequence[Item],
-) -> Scorecard:
-    """Run the part behind the features on the rows of the items."""
-    run = compiled(back)
-    rows = features.rows_of(items)
-    scores = [
-        run(features.rows[rows[start : start + 256]].astype(np.float32))
-        for start in range(0, len(rows), 256)
-    ]
-    return _scorecard(reading, classes, [item.label for item in items], np.concatenate(scores))
+    raw, _ = split_novelty(np.concatenate(scores), challenger.has_novelty)
+    return _scorecard(challenger.recipe.head.reading, challenger.classes, names, raw)
 
 
 def _scorecard(

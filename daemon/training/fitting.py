@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from daemon.contracts import Head, Options
+from daemon.contracts import Head
 from daemon.errors import TrainingError
-from daemon.training.collect import Item, Progress
-from daemon.training.features import Features, compiled
+from daemon.learning.options import HeadTraining
+from daemon.training.collect import Progress
+from daemon.training.features import Features, Labelled, compiled
 
 if TYPE_CHECKING:
     import keras
@@ -21,55 +21,37 @@ Indices = NDArray[np.int64]
 Numbers = NDArray[np.float32]
 
 
-class HeadTraining(Options):
-    """How the head is fitted."""
-
-    optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="adamw (Loshchilov and Hutter, 2019), or sgd with momentum 0.9"
-    )
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="size of the first step")
-    weight_decay: float = Field(1e-4, ge=0, lt=1, description="pull of all weights towards 0")
-    batch_size: int = Field(32, ge=1, le=4096, description="images for each step")
-    epochs: int = Field(60, ge=1, le=10_000, description="most passes over the images")
-    patience: int = Field(
-        6, ge=1, description="passes without a better validation loss before it stops"
-    )
-    validation: float = Field(
-        0.15, gt=0, lt=0.5, description="share of the training side that says when to stop"
-    )
-    balance: bool = Field(True, description="give rare classes the weight of common ones")
-    seed: int = Field(0, ge=0, lt=2**32, description="of every random choice")
-
-
 def fit_head(
     back: "keras.Model",
     head: Head,
     classes: Sequence[str],
-    features: Features,
-    training: Sequence[Item],
-    validation: Sequence[Item],
+    features: Features[Any],
+    training: Sequence[Labelled],
+    validation: Sequence[Labelled],
     options: HeadTraining,
     progress: Progress,
 ) -> int:
     """Fit `back`, the part from features to scores, in place; returns the best epoch.
 
     The weights of the least loss on `validation` are kept; `options.patience` epochs without
-    a lesser one end it. Raises `TrainingError` when the loss is no number any more.
+    a lesser one end it. Where `validation` is empty, the last epoch's are. Raises `TrainingError`
+    when the loss is no number any more.
     """
     back.compile(_optimizer(options), head.loss(), jit_compile=False)
-    weights = _class_weights(training, classes, options.balance)
+    weights = class_weights(training, classes, options.balance)
     learned = _Examples.of(training, features, head, classes, weights)
-    judged = _Examples.of(validation, features, head, classes, weights)
+    judged = _Examples.of(validation or training, features, head, classes, weights)
     random, run = np.random.default_rng(options.seed), compiled(back)
     least, best, kept = np.inf, 0, back.get_weights()
-    for epoch in range(1, options.epochs + 1):
-        for chosen in _shuffled(len(training), options.batch_size, random):
+    epochs, patience = options.passes(len(training))
+    for epoch in range(1, epochs + 1):
+        for chosen in shuffled(len(training), options.batch_size, random):
             back.train_on_batch(*learned.batch(chosen))
         loss = _loss(run, judged, options)
-        progress("fit", epoch, options.epochs)
-        if loss < least:
+        progress("fit", epoch, epochs)
+        if loss < least or not validation:
             least, best, kept = loss, epoch, back.get_weights()
-        if epoch - best >= options.patience:
+        if epoch - best >= patience:
             break
     back.set_weights(kept)
     return best
@@ -79,7 +61,7 @@ def fit_head(
 class _Examples:
     """Some items as numbers; features are read from disk for one batch at a time."""
 
-    features: Features
+    features: Features[Any]
     head: Head
     rows: Indices
     labels: Indices
@@ -88,8 +70,8 @@ class _Examples:
     @classmethod
     def of(
         cls,
-        items: Sequence[Item],
-        features: Features,
+        items: Sequence[Labelled],
+        features: Features[Any],
         head: Head,
         classes: Sequence[str],
         class_weights: Numbers,
@@ -106,7 +88,7 @@ class _Examples:
         return inputs, targets, self.class_weights[labels]
 
 
-def _shuffled(count: int, size: int, random: np.random.Generator) -> Iterator[Indices]:
+def shuffled(count: int, size: int, random: np.random.Generator) -> Iterator[Indices]:
     """Yield every number below `count` once, in batches of one size: one graph serves them all.
 
     Numbers of the first batch fill up the last.
@@ -141,8 +123,8 @@ def _optimizer(options: HeadTraining) -> "keras.optimizers.Optimizer":
     return keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
 
 
-def _class_weights(items: Sequence[Item], classes: Sequence[str], balance: bool) -> Numbers:
-    """Weigh classes so that each counts the same, and an image 1 on average."""
+def class_weights(items: Sequence[Labelled], classes: Sequence[str], balance: bool) -> Numbers:
+    """Weigh classes `[C]` so that each counts the same, and an image 1 on average."""
     if not balance:
         return np.ones(len(classes), np.float32)
     counts = Counter(item.label for item in items)

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from daemon.learning.groups import groups
 from daemon.learning.sides import FRACTION, Side, draw
-from daemon.training.collect import Item
-from daemon.training.features import Features
+from daemon.training.features import Features, Labelled
 
 __all__ = ["Side", "alike", "split_holdout"]
 
 
 def split_holdout(
-    items: Iterable[Item],
+    items: Iterable[Labelled],
     seed: int,
     fraction: float = FRACTION,
     known: Mapping[str, Side] | None = None,
@@ -29,7 +29,7 @@ def split_holdout(
     return draw(labels, filter(None, parts), known or {}, seed, fraction)
 
 
-def alike(features: Features) -> list[tuple[str, ...]]:
+def alike(features: Features[Any]) -> list[tuple[str, ...]]:
     """Return the groups of contents that show the same, by look or by time of capture."""
     return groups(
         [

@@ -1,7 +1,7 @@
 """Multi-label head: each class is a yes or no of its own, an image may have several or none."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -78,6 +78,25 @@ class MultilabelHead:
         import keras
 
         return keras.metrics.BinaryAccuracy(name="accuracy")
+
+    def strengths(self) -> Sequence[float]:
+        """Return strengths of the L2 penalty worth trying; none for a head that is not linear."""
+        return () if self._options.hidden else (1.0, 10.0, 100.0, 300.0, 1_000.0, 3_000.0)
+
+    def solve(
+        self,
+        layers: "keras.Model",
+        rows: "NDArray[np.floating[Any]]",
+        indices: "NDArray[np.int64]",
+        weights: "NDArray[np.float32]",
+        strength: float,
+    ) -> None:
+        """Set the weights of one L2-regularised logistic regression a class."""
+        from daemon.training.linear import fit_linear, logistic
+
+        classes = int(layers.output_shape[-1])
+        found = fit_linear(rows, indices, weights, classes, logistic, strength)
+        layers.get_layer("head_scores").set_weights([found.kernel, found.bias])
 
 
 @hookimpl

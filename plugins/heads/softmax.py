@@ -1,7 +1,7 @@
 """Softmax head: each image belongs to exactly one of two or more classes."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -75,6 +75,27 @@ class SoftmaxHead:
         import keras
 
         return keras.metrics.CategoricalAccuracy(name="accuracy")
+
+    def strengths(self) -> Sequence[float]:
+        """Return strengths of the L2 penalty worth trying; none for a head that is not linear."""
+        if self._options.hidden or self._options.pooling == "flatten":
+            return ()
+        return 1.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0
+
+    def solve(
+        self,
+        layers: "keras.Model",
+        rows: "NDArray[np.floating[Any]]",
+        indices: "NDArray[np.int64]",
+        weights: "NDArray[np.float32]",
+        strength: float,
+    ) -> None:
+        """Set the weights of L2-regularised softmax regression on standardised features."""
+        from daemon.training.linear import cross_entropy, fit_linear
+
+        classes = int(layers.output_shape[-1])
+        found = fit_linear(rows, indices, weights, classes, cross_entropy, strength)
+        layers.get_layer("head_scores").set_weights([found.kernel, found.bias])
 
     def _pooled(self, features: "keras.KerasTensor") -> "keras.KerasTensor":
         from keras import layers

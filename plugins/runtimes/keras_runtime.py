@@ -126,7 +126,7 @@ def _configure(intra_threads: int) -> None:
 
 def _check(model: "keras.Model", manifest: Manifest, bundle: Path) -> None:
     geometry = manifest.geometry
-    expected = (None, geometry.height, geometry.width, 3), (None, manifest.score_width)
+    expected = (None, geometry.height, geometry.width, 3), (None, manifest.output_width)
     found = model.input_shape, model.output_shape
     if found != expected or model.inputs[0].dtype != "uint8":
         raise BundleError(
