@@ -60,7 +60,7 @@ def test_a_scan_with_the_installed_wheel_in_an_empty_folder(wheel, tmp_path):
     assert found.stdout.startswith(str(site))
     classifyd("scan")
     assert "red.png" in classifyd("results", "--format", "csv")
-    assert {path.name for path in work.iterdir()} == {"config.yaml", "inbox", "state"}
+    assert {path.name for path in work.iterdir()} == {"config.yaml", "inbox", "labels", "state"}
 
 
 def _draw(path):
