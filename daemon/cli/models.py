@@ -46,28 +46,12 @@ models.add_command(compare)
 @format_option()
 def list_models(config: Path | None, form: str) -> None:
     """List the model versions, newest first."""
-    registry = _registry(config)
-    active = registry.active()
-    rows = [_row(version, active) for version in registry.versions()]
-    write_rows(rows, _COLUMNS, form)
+    from daemon.store import queries
+    from daemon.store.database import reading
 
-
-def _row(version: "Version", active: "Version | None") -> dict[str, Any]:
-    return {
-        "name": version.name,
-        "active": active is not None and active.version_id == version.version_id,
-        "backbone": version.backbone,
-        "head": version.head,
-        "classes": len(version.classes),
-        "accuracy": accuracy(version),
-        "created_at": version.created_at,
-    }
-
-
-def accuracy(version: "Version") -> float | None:
-    """Return the accuracy on images the version was not trained on, None where not measured."""
-    found = version.metrics.get("holdout_accuracy", version.metrics.get("test_top1"))
-    return float(found) if isinstance(found, int | float) else None
+    engine, _ = open_database(config)
+    with reading(engine) as connection:
+        write_rows(queries.model_versions(connection), _COLUMNS, form)
 
 
 @models.command()

@@ -46,6 +46,19 @@ def active_version(connection: Connection) -> Row | None:
     )
 
 
+def model_versions(connection: Connection) -> Iterator[Row]:
+    """Yield all model versions, newest first; `accuracy` is that on images never learned from."""
+    for row in _rows(
+        connection,
+        "SELECT name, backbone, head, created_at, json_array_length(classes) AS classes,"
+        " coalesce(json_extract(metrics, '$.holdout_accuracy'),"
+        " json_extract(metrics, '$.test_top1')) AS accuracy,"
+        " id = (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1) AS active"
+        " FROM model_version ORDER BY id DESC",
+    ):
+        yield {**row, "active": bool(row["active"])}
+
+
 def known_labels(connection: Connection) -> list[str]:
     """Return the classes of all model versions."""
     statement = "SELECT DISTINCT value FROM model_version, json_each(classes) ORDER BY value"
