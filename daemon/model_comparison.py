@@ -1,11 +1,8 @@
 """`models compare`: two model versions on the same held-out images, and the gate between them."""
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +14,13 @@ from daemon.contracts import Gate
 from daemon.errors import TrainingError
 from daemon.learning.evidence import Evidence, GateVerdict, judge_all
 from daemon.learning.scorecard import Card
+from daemon.locating import locate
 from daemon.manifest import Manifest
 from daemon.quiet import hush_pillow
 from daemon.scores import read_scores, split_novelty
 from daemon.store.holdout import Holdout, Member
 from daemon.store.models import Version
+from daemon.store.runs import TrainingRuns
 from daemon.training import Item, Progress
 from daemon.training.features import CHUNK, read_pixels
 
@@ -54,10 +53,8 @@ def compare_versions(
     `TrainingError` where no held-out image is left, `BundleError`, `RuntimeLoadError`.
     """
     hush_pillow()
-    holdout = Holdout(engine)
-    members = holdout.members()
-    run_ids = [version.training_run_id for version in (challenger, champion)]
-    found = _located(members, holdout.training_folders(run_ids), progress)
+    members = Holdout(engine).members()
+    found = _located(engine, members, progress)
     cards = [
         _card(wiring, version, found, partial(progress, stage))
         for version, stage in ((challenger, "challenger"), (champion, "champion"))
@@ -96,35 +93,15 @@ def _nothing(members: int) -> str:
     )
 
 
-def _located(members: Sequence[Member], folders: Sequence[Path], progress: Progress) -> list[Item]:
-    """Return the members whose files are there: where they were seen, or in training folders."""
-    found: dict[str, Item] = {}
-    for member in members:
-        path = next((path for path in member.paths if path.is_file()), None)
-        if path is not None:
-            found[member.sha256] = Item(path, member.label, member.sha256)
-    lost = {member.sha256: member for member in members if member.sha256 not in found}
-    paths = sorted(_files(folders)) if lost else []
-    for done, path in enumerate(paths, 1):
-        sha256 = _hash(path)
-        if sha256 in lost:
-            found[sha256] = Item(path, lost[sha256].label, sha256)
-        progress("find", done, len(paths))
-    return [found[sha256] for sha256 in sorted(found)]
-
-
-def _files(folders: Iterable[Path]) -> Iterator[Path]:
-    for folder in folders:
-        for at, _, names in os.walk(folder):
-            yield from (Path(at, name) for name in names if not name.startswith("."))
-
-
-def _hash(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # as good as missing, and counted so
-        return None
+def _located(engine: "Engine", members: Sequence[Member], progress: Progress) -> list[Item]:
+    """Return the members whose files are there."""
+    paths = {member.sha256: member.paths for member in members}
+    found = locate(paths, TrainingRuns(engine).folders(), progress)
+    return [
+        Item(found[member.sha256], member.label, member.sha256)
+        for member in members
+        if member.sha256 in found
+    ]
 
 
 def _card(

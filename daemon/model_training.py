@@ -16,8 +16,9 @@ from daemon.label_sources import has_many_labels
 from daemon.learning.schedule import Plan
 from daemon.manifest import NAME
 from daemon.quiet import hush_pillow, import_keras
-from daemon.store.labels import LabelledImage, Labels, TrainingRuns
+from daemon.store.labels import Labels, SidedImage
 from daemon.store.models import Models, Version
+from daemon.store.runs import TrainingRuns
 from daemon.training import (
     Bench,
     Progress,
@@ -61,7 +62,8 @@ def train_folder(
     runs = TrainingRuns(engine)
     with a_bench(wiring, plan, progress) as bench:
         name = name or _name(bench, folder)
-        run_id = runs.begin(plan.strategy, plan_record(bench, plan), _now(wiring))
+        record = plan_record(bench, plan) | {"folder": str(folder.absolute())}
+        run_id = runs.begin(plan.strategy, record, _now(wiring))
         try:
             known = cast(Mapping[str, Side], Labels(engine).sides())
             trained = train(collect(folder, progress), retrainer, plan, bench, known)
@@ -83,7 +85,7 @@ def _register(
 
 
 def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:
-    images = [LabelledImage(image.facts, image.label, image.side) for image in trained.images]
+    images = [SidedImage(image.facts, image.label, image.side) for image in trained.images]
     many = has_many_labels(wiring.catalogue, wiring.loaded)
     Labels(engine).record(images, SOURCE, _now(wiring), many)
 

@@ -30,6 +30,8 @@ class Filled:
         return self.connection.execute(statement, values).fetchall()
 
     def insert(self, table, **values) -> int:
+        if table == "label":
+            values = {"recorded_at": values["labelled_at"]} | values
         values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in values.items()}
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)

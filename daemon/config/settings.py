@@ -17,6 +17,7 @@ from daemon.config.selection import (
     GateChoice,
     HeadChoice,
     LabelSourceChoice,
+    RetrainerChoice,
     RuntimeChoice,
     Selection,
     SinkChoice,
@@ -31,6 +32,7 @@ from daemon.config.values import (
     LabelsFolder,
     Novelty,
     PluginLocation,
+    Schedule,
     Section,
     Threads,
     VersionName,
@@ -159,8 +161,31 @@ class LabelsSettings(_Strict):
 
 
 class RetrainSettings(_Strict):
-    """What training may cost, and how it can be repeated."""
+    """When labels start a training run, how it learns, and what it may cost."""
 
+    strategy: RetrainerChoice | None = Field(
+        default=Selection("auto"),
+        description="How a challenger is made: auto, probe, finetune, recipe; null: only when "
+        "asked for (`classifyd retrain --now` then takes auto).",
+        examples=["{name: finetune, epochs: 24}"],
+    )
+    every: Schedule = Field(
+        default="24h",
+        description="Longest time between runs while labels change: a duration (30m, 24h, 7d) or "
+        "a cron expression in UTC (0 3 * * *); null: only when enough labels are new.",
+    )
+    min_new_labels: int = Field(
+        default=50,
+        strict=True,
+        ge=1,
+        description="So many images labelled otherwise than in the last run start one at once.",
+    )
+    min_per_class: int = Field(
+        default=5,
+        strict=True,
+        ge=1,
+        description="Labelled images that a class needs; one with fewer waits.",
+    )
     budget: float = Field(
         default=30.0,
         strict=True,
@@ -279,6 +304,8 @@ class Settings(_Strict):
             yield f"labels.{key}", "label_sources", label_source
         for number, sink in enumerate(self.sinks):
             yield f"sinks.{number}", "sinks", sink
+        if self.retrain.strategy is not None:
+            yield "retrain.strategy", "retrainers", self.retrain.strategy
         for number, gate in enumerate(self.gate):
             yield f"gate.{number}", "gates", gate
 

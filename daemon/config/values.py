@@ -140,6 +140,17 @@ Format = Literal["jpeg", "png", "webp", "avif", "gif", "bmp", "tiff", "heic"]
 Formats = Annotated[tuple[Format, ...], AfterValidator(_some_formats)]
 
 
+def _schedule(text: str | None) -> str | None:
+    from daemon.learning.schedule import read_every
+
+    if text is not None:
+        read_every(text)
+    return text
+
+
+Schedule = Annotated[str | None, AfterValidator(_schedule)]
+"""A duration or a cron expression, as `daemon.learning.schedule` reads them."""
+
 Confidence = Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None

@@ -8,8 +8,9 @@ from pathlib import Path
 class Example:
     """One labelled content: SHA-256 (hex), where it lies, its class and its side.
 
-    `side` is `train` or `holdout`; `phash` are 16 hexadecimal digits; `taken_at` is the EXIF
-    capture time, where there is one; `folder` is the folder of the file.
+    `also` are further classes of it, where an image may have several. `side` is `train` or
+    `holdout`; `phash` are 16 hexadecimal digits; `taken_at` is the EXIF capture time, where there
+    is one; `folder` is the folder of the file.
     """
 
     sha256: str
@@ -19,6 +20,12 @@ class Example:
     phash: str
     taken_at: str | None
     folder: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its classes."""
+        return (self.label, *self.also)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,18 +80,22 @@ def read_every(text: str) -> timedelta | str:
 
     Raises `ValueError` for what is neither.
     """
-    from croniter import croniter
-
     if match := _DURATION.fullmatch(text.strip()):
         seconds = float(match[1]) * _SECONDS[match[2]]
         if seconds >= 1:
             return timedelta(seconds=seconds)
-    elif croniter.is_valid(text):
+    elif _is_cron(text):
         return text
     raise ValueError(
         f"{text!r} must be a duration such as 30m, 24h or 7d, or a cron expression of five fields"
         " such as 0 3 * * 1-5"
     )
+
+
+def _is_cron(text: str) -> bool:
+    from croniter import croniter  # takes longer to import than most commands to run
+
+    return bool(croniter.is_valid(text))
 
 
 def _reason(history: History, every: str | None, min_new_labels: int) -> str | None:

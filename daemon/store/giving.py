@@ -59,6 +59,7 @@ def _row(given: Given, source: str, now: str) -> dict[str, Any]:
         "source": source,
         "who": given.who,
         "labelled_at": given.at or now,
+        "recorded_at": now,
     }
 
 

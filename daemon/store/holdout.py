@@ -2,7 +2,6 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 
 from daemon.store.database import reading
-from daemon.store.schema import Deployment, File, Image, Label, TrainingRun
+from daemon.store.schema import Deployment, File, Image, Label
 
 GATE_ALLOWED = "allowed by the gate"
 """The reason of a deployment that moves the holdout which the gate judges by; no other does."""
@@ -57,13 +56,6 @@ class Holdout:
                 members.append(Member(sha256, label, is_settled, tuple(paths[sha256])))
         return members
 
-    def training_folders(self, run_ids: Collection[int | None]) -> list[Path]:
-        """Return the class folders that these training runs learned from, where they had any."""
-        query = select(TrainingRun.plan).where(TrainingRun.id.in_([*run_ids]))
-        with reading(self._engine) as connection:
-            plans = connection.execute(query).scalars()
-            return sorted({Path(plan["folder"]) for plan in plans if "folder" in plan})
-
 
 def _settled_at(connection: Connection) -> str | None:
     query = select(Deployment.deployed_at).where(Deployment.reason == GATE_ALLOWED)
@@ -91,10 +83,10 @@ def _paths(connection: Connection) -> dict[str, list[Path]]:
 def _told(connection: Connection) -> dict[str, list[Any]]:
     """Return all that was ever said of each held-out image, in order."""
     query = (
-        select(Image.sha256, Image.split_at, Label.label, Label.labelled_at, Label.retracted_at)
+        select(Image.sha256, Image.split_at, Label.label, Label.recorded_at, Label.retracted_at)
         .join(Label, Label.image_id == Image.id)
         .where(Image.split == "holdout")
-        .order_by(Label.labelled_at, Label.id)
+        .order_by(Label.id)
     )
     told: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(query):
@@ -108,7 +100,7 @@ def _stood(rows: list[Any], since: str | None) -> str | None:
     return _last(
         row
         for row in rows
-        if row.labelled_at <= since and (row.retracted_at is None or row.retracted_at > since)
+        if row.recorded_at <= since and (row.retracted_at is None or row.retracted_at > since)
     )
 
 

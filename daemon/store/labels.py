@@ -1,22 +1,22 @@
 """Labels and sides: what people say of images, and which images are held out for judging."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from daemon.domain import ImageFacts
 from daemon.store.database import reading, writing
 from daemon.store.giving import Given, give
-from daemon.store.schema import Image, TrainingRun
+from daemon.store.schema import Image
 
 _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class SidedImage:
     """An image with its label and the side of the split it is on (`train` or `holdout`)."""
 
     facts: ImageFacts
@@ -37,7 +37,7 @@ class Labels:
             return {sha256: str(side) for sha256, side in connection.execute(query)}
 
     def record(
-        self, images: Sequence[LabelledImage], source: str, now: str, many: bool = False
+        self, images: Sequence[SidedImage], source: str, now: str, many: bool = False
     ) -> None:
         """Write images, their sides (where they have none yet) and their labels.
 
@@ -49,7 +49,7 @@ class Labels:
 
 
 def _record(
-    connection: Connection, images: Sequence[LabelledImage], source: str, many: bool, now: str
+    connection: Connection, images: Sequence[SidedImage], source: str, many: bool, now: str
 ) -> None:
     connection.execute(
         insert_or_ignore(Image).on_conflict_do_nothing(),
@@ -79,31 +79,3 @@ def image_row(image: ImageFacts, now: str) -> dict[str, Any]:
         "phash": image.phash,
         "first_seen_at": now,
     }
-
-
-class TrainingRuns:
-    """The record of attempts to make a model."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def begin(self, strategy: str, plan: dict[str, Any], now: str) -> int:
-        """Write that a run has begun; returns its number."""
-        row = {"strategy": strategy, "state": "running", "started_at": now, "plan": plan}
-        statement = insert(TrainingRun).values(**row, data={}, metrics={}).returning(TrainingRun.id)
-        with writing(self._engine) as connection:
-            return connection.execute(statement).scalar_one()
-
-    def finish(
-        self, run_id: int, data: dict[str, Any], metrics: Mapping[str, Any], now: str
-    ) -> None:
-        """Write what a run made of its data."""
-        self._set(run_id, state="finished", data=data, metrics=dict(metrics), finished_at=now)
-
-    def fail(self, run_id: int, reason: str, now: str) -> None:
-        """Write why a run came to nothing."""
-        self._set(run_id, state="failed", log=reason, finished_at=now)
-
-    def _set(self, run_id: int, **values: Any) -> None:
-        with writing(self._engine) as connection:
-            connection.execute(update(TrainingRun).where(TrainingRun.id == run_id).values(**values))

@@ -160,7 +160,11 @@ class File(Base):
 
 
 class Label(Base):
-    """What a person, or an import, says of one image; retracted but never deleted."""
+    """What a person, or an import, says of one image; retracted but never deleted.
+
+    `labelled_at` is when it was said, which an import may date back; `recorded_at` is when it was
+    written down here.
+    """
 
     __tablename__ = "label"
     __table_args__ = (Index("ix_label_image_id", "image_id"), Index("ix_label_label", "label"))
@@ -171,6 +175,7 @@ class Label(Base):
     source: Mapped[str]
     who: Mapped[str | None]
     labelled_at: Mapped[str]
+    recorded_at: Mapped[str] = mapped_column(server_default=text("('')"))
     retracted_at: Mapped[str | None]
 
 
@@ -187,7 +192,11 @@ class Deployment(Base):
 
 
 class TrainingRun(Base):
-    """One attempt to make a challenger, with all that is needed to repeat and to judge it."""
+    """One attempt to make a challenger, with all that is needed to repeat and to judge it.
+
+    `state` is `running`, `finished`, `failed` or `interrupted`; `progress` is the step it is at,
+    while it runs.
+    """
 
     __tablename__ = "training_run"
 
@@ -200,6 +209,7 @@ class TrainingRun(Base):
     data: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
     verdict: Mapped[dict[str, Any] | None]
+    progress: Mapped[dict[str, Any] | None]
     log: Mapped[str | None]
 
 

@@ -10,7 +10,7 @@ from daemon.learning.options import HeadTraining
 from daemon.training.bench import Bench
 from daemon.training.challenger import Challenger, HeadPart, OutOfFold, Recipe, make_manifest
 from daemon.training.collect import Collection, Item, Progress, Skipped, check_enough, collect
-from daemon.training.evaluation import Scorecard, score_images
+from daemon.training.evaluation import measure, score_images
 from daemon.training.features import Features, cut, extract_features
 from daemon.training.fitting import fit_head
 from daemon.training.method import Trained, TrainedImage, train
@@ -27,7 +27,6 @@ __all__ = [
     "OutOfFold",
     "Progress",
     "Recipe",
-    "Scorecard",
     "Side",
     "Skipped",
     "Trained",
@@ -38,6 +37,7 @@ __all__ = [
     "extract_features",
     "fit_head",
     "make_manifest",
+    "measure",
     "score_images",
     "split_holdout",
     "train",

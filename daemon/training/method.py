@@ -20,7 +20,7 @@ from daemon.learning.schedule import Plan
 from daemon.training.bench import Bench
 from daemon.training.challenger import Challenger
 from daemon.training.collect import Collection, Item, Skipped, check_enough
-from daemon.training.evaluation import Scorecard, score_images
+from daemon.training.evaluation import measure
 from daemon.training.features import Features
 from daemon.training.probing import read_features
 from daemon.training.split import Side, alike, split_holdout
@@ -78,13 +78,9 @@ def train(
     dataset = _dataset(classes, features, sides)
     _check_split(classes, dataset.on("train"), dataset.on("holdout"))
     challenger = retrainer.train(plan, dataset, bench)
-    seen, unseen = (
-        score_images(challenger, dataset.on(side), bench.limits, bench.progress)
-        for side in ("train", "holdout")
-    )
     return Trained(
         challenger,
-        {**_metrics(unseen, seen), **challenger.metrics},
+        measure(challenger, dataset, bench),
         _images(features, sides),
         (*collection.skipped, *features.skipped),
     )
@@ -132,16 +128,3 @@ def _images(features: Features[Item], sides: Mapping[str, Side]) -> tuple[Traine
         TrainedImage(item.path, item.label, sides[item.sha256], facts)
         for item, facts in zip(features.items, features.facts, strict=True)
     )
-
-
-def _metrics(unseen: Scorecard, seen: Scorecard) -> dict[str, JsonValue]:
-    return {
-        "holdout_accuracy": round(unseen.accuracy, 4),
-        "holdout_images": unseen.images,
-        "holdout_accuracy_by_class": {
-            name: round(share, 4) for name, share in unseen.accuracy_by_class().items()
-        },
-        "holdout_mistakes": {true: dict(taken) for true, taken in unseen.mistakes().items()},
-        "training_accuracy": round(seen.accuracy, 4),
-        "training_images": seen.images,
-    }

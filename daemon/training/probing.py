@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.classifier import build_classifier, features_model
-from daemon.contracts import SolvedHead
+from daemon.contracts import Head, SolvedHead
 from daemon.errors import TrainingError
 from daemon.learning.dataset import Example
 from daemon.learning.options import HeadTraining
@@ -65,8 +65,7 @@ class Probe:
     def strengths(self) -> Sequence[float]:
         """Return the regularisations worth trying, whichever way this head is fitted."""
         head = self._bench.recipe.head
-        solved = head.strengths() if isinstance(head, SolvedHead) else ()
-        return solved or DECAYS
+        return head.strengths() if is_solved(head) else DECAYS
 
     def fit(
         self, examples: Sequence[Example], strength: float, training: HeadTraining | None = None
@@ -74,7 +73,7 @@ class Probe:
         """Fit the head from its fresh weights; `training` is for heads trained by descent."""
         head = self._bench.recipe.head
         self._forget()
-        if isinstance(head, SolvedHead) and head.strengths() and training is None:
+        if is_solved(head) and training is None:
             rows = self._features.rows[self._features.rows_of(examples)]
             weights = class_weights(examples, self.classes, balance=True)
             indices = np.array([self.classes.index(example.label) for example in examples])
@@ -122,6 +121,11 @@ class Probe:
         source = self._pooled or self._features
         rows = source.rows[source.rows_of(examples)].astype(np.float32)
         return rows.mean(axis=(1, 2)) if rows.ndim == 4 else rows
+
+
+def is_solved(head: Head) -> TypeGuard[SolvedHead]:
+    """Tell whether the best weights of this head, with its options, are computed in one go."""
+    return isinstance(head, SolvedHead) and bool(head.strengths())
 
 
 @dataclass(frozen=True, slots=True)
