@@ -25,6 +25,8 @@ _COMMANDS = {
     "labels": "daemon.cli.labels",
     "status": "daemon.cli.status",
     "doctor": "daemon.cli.doctor",
+    "retrain": "daemon.cli.retrain",
+    "runs": "daemon.cli.runs",
     "models": "daemon.cli.models",
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
