@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+_OURS = ("classifyd", "plugins")
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: `at`, `level`, `logger`, `message`, and `error` with a traceback."""
@@ -23,11 +25,19 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(level: str, form: str) -> None:
-    """Send the program's own log lines from `level` upwards to standard error."""
+    """Send the program's own log lines from `level` upwards to standard error, those of the
+    plugins in the box too; of all others, such as strangers' plugins, warnings and errors."""
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers = [_handler(form)]
+        logger.propagate = False
+        logger.setLevel(level.upper())
+    logging.lastResort = _handler(form)  # else Python writes them bare, between our lines
+    logging.lastResort.setLevel(logging.WARNING)
+
+
+def _handler(form: str) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
-    logger = logging.getLogger("classifyd")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(level.upper())
+    return handler

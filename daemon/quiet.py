@@ -18,6 +18,8 @@ def import_keras() -> None:
         import tensorflow
 
         tensorflow.config.list_physical_devices()
+    # It would warn of graphs that are traced anew, as they are for each model that is tried.
+    tensorflow.get_logger().setLevel("ERROR")
 
 
 def hush_pillow() -> None:

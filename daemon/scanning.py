@@ -187,9 +187,8 @@ def scan_beside(wiring: Wiring, paths: Sequence[Path], stale: bool) -> Scanned:
         handed |= hand.paths
     _follow_files(inbox, list(handed), wait)
     left = len(inbox.unfinished(list(handed), FINAL_STATES))
-    words = f"{len(handed)} files handed to the running daemon, and finished"
-    if left:
-        words = f"{len(handed)} files handed to the running daemon{_left(left)}"
+    count = "1 file" if len(handed) == 1 else f"{len(handed)} files"
+    words = f"{count} handed to the running daemon{_left(left) or ', and finished'}"
     return Scanned("; ".join(filter(None, (again, words))), left)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -71,8 +72,14 @@ class SourceThreads:
     def stop(self, deadline_s: float) -> None:
         """Ask all sources to end and wait for them; those that do not are left behind."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join(deadline_s)
+        _join(self._threads, deadline_s)
+
+
+def _join(threads: Sequence[threading.Thread], deadline_s: float) -> None:
+    """Wait for all threads together, no longer than for one."""
+    end = time.monotonic() + deadline_s
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def _follow(source: Source, intake: Intake, stop: threading.Event) -> None:
@@ -179,8 +186,8 @@ class LabelThreads:
     def stop(self, deadline_s: float) -> None:
         """Stop asking, and take in what the last batches brought; slow sources are left behind."""
         self._stop.set()
+        _join(self._threads, deadline_s)
         for thread, labelling in zip(self._threads, self._labellings, strict=False):
-            thread.join(deadline_s)
             if not thread.is_alive():
                 _look(labelling, whole=True)
 

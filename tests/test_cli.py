@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from filled import at
 
+from daemon.cli import main
 from daemon.cli.times import moment, utc_text
 from daemon.errors import UsageError
 from daemon.text import printable
@@ -361,6 +362,21 @@ def test_failed_lists_what_waits_and_what_is_given_up(classifyd, failures):
     failures.execute("DELETE FROM file WHERE state IN ('retry', 'quarantined')")
     ran = classifyd("failed")
     assert (ran.code, ran.out) == (0, "") and "no file has failed" in ran.err
+
+
+def test_status_tells_of_the_files_given_up_last_not_of_those_found_last(classifyd, filled):
+    filled.file("/tried/again.jpg", "quarantined", reason="truncated", state_at=at(9))
+    filled.file("/found/later.jpg", "quarantined", reason="damaged", state_at=at(1))
+    told = json.loads(classifyd("status", "--format", "json").out)["last_failures"]
+    assert [failure["path"] for failure in told] == ["/tried/again.jpg", "/found/later.jpg"]
+
+
+def test_a_wrong_command_is_told_what_is_close(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["classifyd", "rsults"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "there is no command rsults; did you mean results?" in capsys.readouterr().err
 
 
 def test_retry_gives_a_file_all_its_tries_again(classifyd, failures):

@@ -288,6 +288,19 @@ def test_config_check_names_mistakes_in_plugin_options_too(write):
     assert CliRunner().invoke(config_command, ["check"]).output == "config.yaml: nothing is wrong\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sources: [{name: folder, path: a}, {name: folder, path: a}]\n", "two are called 'a'"),
+        ("database: postgresql://host/name\n", "'postgresql' is not supported"),
+    ],
+)
+def test_config_check_refuses_what_would_end_the_start(write, text, says):
+    write(text)
+    ended = CliRunner().invoke(config_command, ["check"])
+    assert isinstance(ended.exception, ConfigError) and says in str(ended.exception)
+
+
 def test_config_show_lists_values_in_force_with_their_origin(write, tmp_path, monkeypatch):
     write("sources:\n- name: folder\n  path: a\n")
     monkeypatch.setenv("CLASSIFYD_BATCH__MAX_SIZE", "16")

@@ -175,6 +175,16 @@ def test_stop_ends_in_time_whatever_the_workers_do_and_starts_none_anew(setup, t
         assert pids() == []
 
 
+def test_stop_says_nothing_of_workers_that_it_keeps_from_being_replaced(setup, tmp_path, caplog):
+    path = draw(tmp_path / "a.png", 1)
+    with executor(setup(runtime_options={"batch_s": 60})) as (running, results):
+        for number in range(2):
+            running.submit(batch(number, path))
+        running.stop(0.3)
+        assert [results.get(timeout=WAIT_S).failure for _ in range(2)]
+        assert running.trouble is None and caplog.text == ""
+
+
 def test_a_damaged_bundle_is_refused_in_its_own_words(setup, tmp_path):
     (tmp_path / "bundles" / "stub" / "model.keras").write_bytes(b"other bytes")
     with pytest.raises(RuntimeLoadError, match=r"model\.keras was altered"), executor(setup()):

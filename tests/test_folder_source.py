@@ -254,7 +254,7 @@ def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch
         recorder.until(lambda: recorder.sees(tmp_path / "later.jpg"))
         put(tmp_path / "last.jpg")
         recorder.until(lambda: recorder.sees(tmp_path / "last.jpg"))
-    assert "closed' cannot be read" in caplog.text
+    assert f"{tmp_path}/closed cannot be read" in caplog.text
 
 
 # --- which names ---------------------------------------------------------------------------
@@ -625,6 +625,24 @@ def test_at_the_kernels_limit_the_folder_is_polled(tmp_path, monkeypatch, caplog
         assert "max_user_watches" in recorder.ways[-1] and "max_user_watches" in caplog.text
         put(tmp_path / "4/late.jpg")
         recorder.until(lambda: recorder.sees(tmp_path / "4/late.jpg"))
+
+
+def test_one_folder_whose_path_is_too_long_costs_the_others_no_watch(tmp_path, monkeypatch):
+    add_watch = inotify_c.inotify_add_watch
+
+    def refuse(kernel: int, path: bytes, mask: int) -> int:
+        if path.endswith(b"deep"):
+            ctypes.set_errno(errno.ENAMETOOLONG)
+            return -1
+        return add_watch(kernel, path, mask)
+
+    monkeypatch.setattr(inotify_c, "inotify_add_watch", refuse)
+    put(tmp_path / "deep/a.jpg")
+    put(tmp_path / "other/a.jpg")
+    with running(tmp_path, rescan="1h") as recorder:
+        recorder.until(lambda: recorder.ways == ["inotify"])
+        path = put(tmp_path / "other/late.jpg")
+        recorder.until(lambda: recorder.sees(path))
 
 
 def test_a_new_folder_past_the_kernels_limit_is_polled_too(tmp_path, monkeypatch, caplog):

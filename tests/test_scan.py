@@ -221,7 +221,7 @@ def test_beside_the_daemon_a_file_to_be_tried_again_is_not_waited_for(shared, tm
     put_off(shared, path)
     done = shared.run("scan", str(tmp_path))
     assert done.returncode == 75
-    assert "1 files handed to the running daemon; 1 left to be tried again" in done.stderr
+    assert "1 file handed to the running daemon; 1 left to be tried again" in done.stderr
     again = scan(shared, "--stale")
     assert "0 of 0 files classified again by the running daemon" in again
 

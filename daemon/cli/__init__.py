@@ -56,6 +56,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was asked for; click knows no names but those imported already,
+        so what is close to a wrong one is told here."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from daemon.config.problems import nearest
+
+            ctx.fail(f"there is no command {name}{nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
 
 def _plugin_commands(ctx: click.Context) -> Mapping[str, click.Command]:
     """Load the commands of plugins, once for each call of the program."""

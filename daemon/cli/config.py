@@ -25,8 +25,9 @@ def config() -> None:
 @config_option
 def check(config: Path | None) -> None:
     """Name everything that is wrong with the configuration; exit 2 where something is."""
-    from daemon.app import make_catalogue
+    from daemon.app import Wiring, make_catalogue
     from daemon.errors import ConfigError
+    from daemon.store.database import require_supported
 
     loaded = load_config(config)
     catalogue = make_catalogue(loaded.settings)
@@ -37,6 +38,8 @@ def check(config: Path | None) -> None:
     if broken:
         place = loaded.origins.get("plugins", loaded.path)
         raise ConfigError(f"{place}: plugins: broken: {', '.join(sorted(broken))}; mend or drop it")
+    require_supported(loaded.settings.database)
+    Wiring(loaded).sources()  # two of one title would end the start
     click.echo(f"{loaded.path}: nothing is wrong")
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
@@ -42,8 +42,8 @@ def sqlite_path(database: str) -> Path | None:
     return Path(str(url.database)) if is_file else None
 
 
-def open_engine(database: str) -> Engine:
-    """Open the database; raises `ConfigError` for a bad URL, `DatabaseError` for a bad place."""
+def require_supported(database: str) -> URL:
+    """Return the URL of a database that this program can use; raises `ConfigError`."""
     try:
         url = make_url(database_url(database))
     except ArgumentError as error:
@@ -52,6 +52,12 @@ def open_engine(database: str) -> Engine:
         raise ConfigError(
             f"database: {url.get_backend_name()!r} is not supported; give the path of a SQLite file"
         )
+    return url
+
+
+def open_engine(database: str) -> Engine:
+    """Open the database; raises `ConfigError` for a bad URL, `DatabaseError` for a bad place."""
+    url = require_supported(database)
     path = sqlite_path(database)
     if path is not None:
         _check_place(path)

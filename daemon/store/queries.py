@@ -108,12 +108,12 @@ def failures(connection: Connection, limit: int = 0) -> Iterator[Row]:
 
 
 def last_failures(connection: Connection, most: int = 5) -> list[Row]:
-    """Return the quarantined files that were found last, however many there are."""
+    """Return the files that were given up last, however many there are."""
     return list(
         _rows(
             connection,
             "SELECT path, reason, state_at FROM file"
-            f" WHERE {_GIVEN_UP} AND is_current = 1 ORDER BY id DESC LIMIT :most",
+            f" WHERE {_GIVEN_UP} AND is_current = 1 ORDER BY state_at DESC LIMIT :most",
             most=most,
         )
     )

@@ -175,6 +175,8 @@ class LocalExecutor:
             try:
                 process = self._warm(setup)
             except RuntimeLoadError as error:
+                if self._stopping.is_set():
+                    break
                 self.trouble = f"a worker cannot be replaced: {error}"
                 _log.error("%s; next try in %g s", self.trouble, wait_s)
             else:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from daemon.contracts import Intake
 from daemon.domain import Sighting
+from daemon.text import display_path, printable
 from plugins.sources._hints import Hint, Hints
 from plugins.sources._root import Root, file_system, is_remote
 from plugins.sources._walk import CHUNK, Tree, Walk
@@ -167,7 +168,8 @@ class Follower:
 
     def _warn_of_unread(self, unread: set[bytes]) -> None:
         for path in sorted(unread - self._unread):
-            log.warning("%r cannot be read: nothing in %s is judged missing", path, self._root)
+            shown = printable(display_path(path))
+            log.warning("%s cannot be read: nothing in %s is judged missing", shown, self._root)
         self._unread = unread
 
     def _report(self, hints: dict[bytes, Hint]) -> None:

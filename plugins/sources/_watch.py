@@ -6,6 +6,7 @@ die or hang; and a folder the kernel grants no watch for is passed over in silen
 no pairing, only a path, so a table of folders is all there is here.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -111,6 +112,11 @@ class InotifyWatch:
             except (FileNotFoundError, NotADirectoryError):
                 if folder == self._tree.root:
                     raise
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                # Nothing in it can be opened either, and the listing tells of it: no reason to
+                # give up the watches on all other folders.
             else:
                 folders += self._inside(folder)
 
