@@ -23,6 +23,7 @@ _COMMANDS = {
     "retry": "daemon.cli.failed",
     "label": "daemon.cli.label",
     "labels": "daemon.cli.labels",
+    "review": "daemon.cli.review",
     "status": "daemon.cli.status",
     "doctor": "daemon.cli.doctor",
     "models": "daemon.cli.models",
