@@ -222,10 +222,12 @@ class Wiring:
         from daemon.artifacts import clean_leftovers
         from daemon.clock import utc_text
         from daemon.delivery import sink_names
+        from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
+        from daemon.retrain_thread import RetrainThread
         from daemon.service import Parts
         from daemon.store.board import Board
         from daemon.store.inbox import Inbox
@@ -266,6 +268,7 @@ class Wiring:
             requests=Requests(engine, board, pipeline, switcher, self.clock),
             delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
             label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
+            retrain=RetrainThread(LabelChanges(self, engine), self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             runtime=settings.runtime.name,
             formats=tuple(sorted(settings.decode.formats)),
@@ -274,8 +277,8 @@ class Wiring:
 
 def open_lock(loaded: Loaded) -> contextlib.AbstractContextManager[object]:
     """Return the lock that one daemon a database holds."""
-    from daemon.lock import DatabaseLock
+    from daemon.lock import database_lock
     from daemon.store.database import sqlite_path
 
     path = sqlite_path(loaded.settings.database)
-    return contextlib.nullcontext() if path is None else DatabaseLock(path)
+    return contextlib.nullcontext() if path is None else database_lock(path)

@@ -21,6 +21,8 @@ from daemon.training.bench import Bench
 from daemon.training.challenger import HeadPart, Recipe
 from daemon.training.collect import Progress
 
+SCRATCH = "training-"
+"""What the names of scratch folders in the state folder begin with."""
 _FIRST_HEAD = Selection("softmax")
 
 
@@ -32,7 +34,7 @@ def a_bench(wiring: Wiring, plan: Plan, progress: Progress) -> Iterator[Bench]:
     """
     settings = wiring.loaded.settings
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="training-", dir=settings.state_dir))
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=settings.state_dir))
     try:
         yield Bench(
             recipe=_recipe(wiring),

@@ -1,4 +1,5 @@
-"""One daemon a database: a lock on a file beside it, which the kernel frees when we die."""
+"""Locks on files, which the kernel frees when their holder dies: one daemon a database, one
+training run a state folder."""
 
 import fcntl
 import os
@@ -7,32 +8,30 @@ from pathlib import Path
 from daemon.errors import BusyError, DatabaseError
 
 
-class DatabaseLock:
-    """Held by the process that claims files; use as a context manager."""
+class FileLock:
+    """Held by one process at a time; use as a context manager."""
 
-    def __init__(self, database: Path) -> None:
-        database = database.resolve()  # one lock, by whatever link the database is named
-        self._path = database.with_name(database.name + ".lock")
+    def __init__(self, path: Path, busy: str) -> None:
+        """`busy` is the message for whoever comes second, with `{holder}` for the process."""
+        self._path = path
+        self._busy = busy
         self._handle: int | None = None
 
-    def __enter__(self) -> "DatabaseLock":
+    def __enter__(self) -> "FileLock":
         """Take the lock; raises `BusyError` naming the holder when another has it."""
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DatabaseError(
-                f"{self._path}: the lock beside the database cannot be made ({error.strerror}); "
-                "mend the rights of its folder, or name another place with `database:`"
+                f"{self._path}: the lock cannot be made ({error.strerror}); mend the rights of its"
+                " folder, or name another place with `database:` and `state_dir:`"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(handle)
-            raise BusyError(
-                f"another classifyd (process {holder}) works on {self._path.with_suffix('')}; "
-                "stop it first, or give this one a database of its own"
-            ) from error
+            raise BusyError(self._busy.format(holder=holder)) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
@@ -43,3 +42,21 @@ class DatabaseLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def database_lock(database: Path) -> FileLock:
+    """Return the lock of the process that claims files; one, by whatever link it is named."""
+    database = database.resolve()
+    return FileLock(
+        database.with_name(database.name + ".lock"),
+        f"another classifyd (process {{holder}}) works on {database}; stop it first, or give this"
+        " one a database of its own",
+    )
+
+
+def training_lock(state_dir: Path) -> FileLock:
+    """Return the lock of the process that trains."""
+    return FileLock(
+        state_dir.resolve() / "training.lock",
+        "a training run is going on (process {holder}); `classifyd runs` shows how far it is",
+    )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,11 +16,13 @@ from daemon.label_sources import has_many_labels
 from daemon.learning.schedule import Plan
 from daemon.manifest import NAME
 from daemon.quiet import hush_pillow, import_keras
+from daemon.run_record import Reporting, recorded, training_alone
 from daemon.store.labels import Labels, SidedImage
 from daemon.store.models import Models, Version
 from daemon.store.runs import TrainingRuns
 from daemon.training import (
     Bench,
+    Challenger,
     Progress,
     Side,
     Trained,
@@ -60,27 +62,34 @@ def train_folder(
     reason = f"models train {folder.absolute()}"
     plan = Plan(strategy.name, reason, options, settings.budget * 60, settings.seed)
     runs = TrainingRuns(engine)
-    with a_bench(wiring, plan, progress) as bench:
-        name = name or _name(bench, folder)
+    with training_alone(wiring, engine), a_bench(wiring, plan, progress) as bench:
+        name = name or wiring.loaded.settings.model.name or _name(bench, folder)
         record = plan_record(bench, plan) | {"folder": str(folder.absolute())}
         run_id = runs.begin(plan.strategy, record, _now(wiring))
-        try:
+        with recorded(wiring, engine, run_id):
             known = cast(Mapping[str, Side], Labels(engine).sides())
-            trained = train(collect(folder, progress), retrainer, plan, bench, known)
-            version = _register(wiring, engine, trained, name, run_id)
-        except BaseException as error:
-            runs.fail(run_id, f"{type(error).__name__}: {error}", _now(wiring))
-            raise
-    _record(wiring, engine, trained)
-    runs.finish(run_id, _data(trained), trained.metrics, _now(wiring))
+            work = replace(bench, progress=Reporting(engine, run_id, progress, wiring.clock))
+            trained = train(collect(folder, work.progress), retrainer, plan, work, known)
+            version = register_challenger(
+                wiring, engine, trained.challenger, trained.metrics, name, run_id
+            )
+            _record(wiring, engine, trained)
+            now = _now(wiring)
+            runs.finish(run_id, _data(trained) | {"as_of": now}, trained.metrics, now)
     return version, trained
 
 
-def _register(
-    wiring: Wiring, engine: "Engine", trained: Trained, name: str, run_id: int
+def register_challenger(
+    wiring: Wiring,
+    engine: "Engine",
+    challenger: Challenger,
+    metrics: Mapping[str, Any],
+    name: str,
+    run_id: int,
 ) -> Version:
-    manifest = make_manifest(trained.challenger, trained.metrics, name, _now(wiring))
-    bundle = write_bundle(trained.model, manifest, wiring.loaded.settings.state_dir / "models")
+    """Write a challenger's bundle and register it as a model version of this training run."""
+    manifest = make_manifest(challenger, metrics, name, _now(wiring))
+    bundle = write_bundle(challenger.model, manifest, wiring.loaded.settings.state_dir / "models")
     return register_installed(Models(engine), bundle, _now(wiring), run_id)
 
 

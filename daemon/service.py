@@ -15,6 +15,7 @@ from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
+from daemon.retrain_thread import RetrainThread
 from daemon.signals import Signals
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
@@ -41,6 +42,7 @@ class Parts:
     requests: Requests
     delivery: DeliveryThread
     label_threads: Callable[[], LabelThreads]
+    retrain: RetrainThread
     loop: Loop
     runtime: str
     formats: Sequence[str]
@@ -86,6 +88,7 @@ class Service:
         self._begin()
         try:
             self._watch(sources)
+            self._parts.retrain.start()
             self._parts.loop.run(lambda: signals.stop_asked, on_tick)
             _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
         finally:
@@ -194,6 +197,7 @@ class Service:
             last_first.callback(lambda: parts.inbox.release_claims(self._now()))
             last_first.callback(lambda: parts.switcher.stop(left()))
             last_first.callback(lambda: self._labels.stop(min(5.0, left())))
+            last_first.callback(lambda: parts.retrain.stop(min(10.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))

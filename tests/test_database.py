@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from daemon.errors import BusyError, ConfigError, DatabaseError
-from daemon.lock import DatabaseLock
+from daemon.lock import database_lock
 from daemon.store import migrate
 from daemon.store.database import BUSY_TIMEOUT_S, open_engine, open_unwritable, reading, writing
 
@@ -257,9 +257,9 @@ def test_a_foreign_sqlite_file_is_not_taken_over(tmp_path):
 def test_the_lock_is_one_by_whatever_link_the_database_is_named(tmp_path):
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
     with (
-        DatabaseLock(tmp_path / "real.db"),
+        database_lock(tmp_path / "real.db"),
         pytest.raises(BusyError, match=f"process {os.getpid()}"),
-        DatabaseLock(tmp_path / "link.db"),
+        database_lock(tmp_path / "link.db"),
     ):
         pass
 
@@ -270,7 +270,7 @@ def test_a_place_where_no_database_can_be_is_told_with_the_remedy(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(DatabaseError, match=r"cannot be made .* name another place"),
-        DatabaseLock(tmp_path / "file" / "a.db"),
+        database_lock(tmp_path / "file" / "a.db"),
     ):
         pass
 

@@ -26,6 +26,8 @@ _COMMANDS = {
     "review": "daemon.cli.review",
     "status": "daemon.cli.status",
     "doctor": "daemon.cli.doctor",
+    "retrain": "daemon.cli.retrain",
+    "runs": "daemon.cli.runs",
     "models": "daemon.cli.models",
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("name"),
-    Column("active", Kind.FLAG),
+    Column("status"),
+    Column("active", Kind.FLAG, in_table=False),
     Column("backbone"),
     Column("head"),
     Column("classes", Kind.NUMBER),

@@ -11,15 +11,18 @@ import click
 
 from daemon.cli.common import config_option, open_database
 from daemon.cli.output import document_option, write_document
+from daemon.cli.runs import run_row
 from daemon.cli.times import ago, local_text, utc_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED
+from daemon.proposing import next_run
 from daemon.store import queries, removals
 from daemon.store.database import reading
+from daemon.store.runs import TrainingRuns
 from daemon.text import printable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from daemon.config import Settings
 
@@ -36,6 +39,7 @@ def status(config: Path | None, check: bool, form: str) -> None:
     now = datetime.now(UTC)
     with reading(engine) as connection:
         report = gather(connection, loaded.settings, now)
+    report["training"] = _training(engine, loaded.settings, now)
     if form == "json":
         write_document(report)
     else:
@@ -63,6 +67,15 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
         "last_failures": queries.last_failures(connection),
     }
     return {"problems": list(_problems(report)), **report}
+
+
+def _training(engine: "Engine", settings: "Settings", now: datetime) -> Report:
+    runs = TrainingRuns(engine)
+    last = runs.last()
+    return {
+        "last": None if last is None else run_row(last),
+        "next": next_run(settings.retrain, engine, now.timestamp()),
+    }
 
 
 def _labels(connection: "Connection", now: datetime) -> Report:
@@ -144,10 +157,23 @@ def _facts(report: Report, now: datetime) -> Iterator[tuple[str, str]]:
         yield "latest", f"{local_text(last)} ({ago(last, now)})"
     if total := report["labels"]["total"]:
         yield "labels", f"{total:,}"
+    yield from _training_facts(report["training"])
     for source in report["sources"]:
         how = source["watching"] or "not watched yet"
         listed = f", listed {local_text(source['listed_at'])}" if source["listed_at"] else ""
         yield "source", f"{printable(source['title'])} ({printable(how)}{listed})"
+
+
+def _training_facts(training: Report) -> Iterator[tuple[str, str]]:
+    last = training["last"]
+    if last is not None and last["state"] == "running":
+        yield (
+            "training",
+            f"run {last['run']} by {last['strategy']}: {last['outcome'] or 'starting'}",
+        )
+        return
+    before = "" if last is None else f"run {last['run']} {last['outcome'] or last['state']}; "
+    yield "training", f"{printable(before)}next {training['next']}"
 
 
 def _model_facts(report: Report) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,8 @@ from typing import Any
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LEAST_CLASSES = 2
+_AFTER_FAILURE = timedelta(hours=6)
+"""What makes a run fail (a full disk, too little memory) seldom passes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class Rules:
 class History:
     """What a proposal is made from.
 
-    `now` has a zone. `last_run_at` is when the last run began, however it ended; `changed` counts
-    labels given, altered or retracted since; `labels` counts images with a label, by class.
+    `now` has a zone. `last_run_at` is when the last run began, however it ended, and `has_failed`
+    whether it came to nothing; `changed` counts images labelled otherwise than in the last run
+    that did come to something; `labels` counts images with a label, by class.
     """
 
     now: datetime
@@ -35,6 +38,7 @@ class History:
     changed: int
     labels: Mapping[str, int]
     rules: Rules = Rules()
+    has_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,25 @@ def due(history: History, every: str | None, min_new_labels: int, min_per_class:
     return f"{reason}; still too few labels of: {missing}"
 
 
+def outlook(history: History, every: str | None, min_new_labels: int, min_per_class: int) -> str:
+    """Say in words when the next run is due."""
+    if reason := due(history, every, min_new_labels, min_per_class):
+        return f"due now: {reason}"
+    ready = [name for name, count in history.labels.items() if count >= min_per_class]
+    if len(ready) < _LEAST_CLASSES:
+        there = ", ".join(f"{name} {count}" for name, count in sorted(history.labels.items()))
+        return f"when two classes have {min_per_class} labels each (now: {there or 'none'})"
+    if not history.changed:
+        return "when labels change"
+    if history.has_failed and history.last_run_at is not None:
+        return f"at {history.last_run_at + _AFTER_FAILURE:%Y-%m-%d %H:%M} UTC, as the last failed"
+    more = max(1, min_new_labels - history.changed)
+    words = f"when {more} more images are labelled"
+    if every is None or history.last_run_at is None:
+        return words
+    return f"{words}, or at {_next(every, history.last_run_at):%Y-%m-%d %H:%M} UTC"
+
+
 def propose(strategy: str, options: Mapping[str, Any], history: History) -> Plan | None:
     """Return a plan for this strategy when a run is due by the rules of the history."""
     rules = history.rules
@@ -99,6 +122,10 @@ def _is_cron(text: str) -> bool:
 
 
 def _reason(history: History, every: str | None, min_new_labels: int) -> str | None:
+    if history.has_failed and history.last_run_at is not None:
+        if history.now < history.last_run_at + _AFTER_FAILURE:
+            return None
+        return f"{history.changed} labels changed and the last run failed"
     if history.changed >= min_new_labels:
         return f"{history.changed} labels changed, {min_new_labels} start a run"
     if every is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
 from daemon.learning.sides import Side
 from daemon.store.database import reading, writing
@@ -76,6 +76,13 @@ class LabelledImages:
         """Return how many images are labelled otherwise now than at a moment."""
         with reading(self._engine) as connection:
             return int(connection.exec_driver_sql(_CHANGED, {"then": then}).scalar_one())
+
+    def fingerprint(self) -> tuple[int, int]:
+        """Return what differs whenever a label was given or retracted."""
+        query = select(func.coalesce(func.max(Label.id), 0), func.count(Label.retracted_at))
+        with reading(self._engine) as connection:
+            newest, retracted = connection.execute(query).one()
+        return newest, retracted
 
     def without_side(self) -> bool:
         """Tell whether a labelled image is on no side yet."""

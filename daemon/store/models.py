@@ -1,6 +1,6 @@
 """Model versions and deployments: which bundles are known, and which one is active."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,11 +123,8 @@ class Models:
         sinks: tuple[str, ...] = (),
     ) -> None:
         """Make a version the active one; a running daemon follows within seconds."""
-        row = {"model_version_id": version.version_id, "reason": reason, "who": who}
-        told = {"model_version": version.name, "reason": reason, "who": who}
         with writing(self._engine) as connection:
-            connection.execute(insert(Deployment).values(**row, deployed_at=now))
-            publish(connection, [("model_activated", told)], sinks, now)
+            deploy(connection, version, reason, who, now, sinks)
 
     def before_active(self) -> Version:
         """Return what was active before the active version; raises `UsageError` if nothing."""
@@ -136,6 +133,21 @@ class Models:
         if not others:
             raise UsageError("there is no earlier model version to roll back to")
         return self.find(others[0].name)
+
+
+def deploy(
+    connection: Connection,
+    version: Version,
+    reason: str,
+    who: str | None,
+    now: str,
+    sinks: Sequence[str] = (),
+) -> None:
+    """Make a version the active one, within a transaction."""
+    row = {"model_version_id": version.version_id, "reason": reason, "who": who}
+    connection.execute(insert(Deployment).values(**row, deployed_at=now))
+    told = {"model_version": version.name, "reason": reason, "who": who}
+    publish(connection, [("model_activated", told)], sinks, now)
 
 
 def _versions() -> Select[Any]:

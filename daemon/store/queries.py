@@ -47,16 +47,25 @@ def active_version(connection: Connection) -> Row | None:
 
 
 def model_versions(connection: Connection) -> Iterator[Row]:
-    """Yield all model versions, newest first; `accuracy` is that on images never learned from."""
+    """Yield all model versions, newest first.
+
+    `accuracy` is that on images never learned from; `status` is active, retired (was active),
+    rejected (by the gate) or candidate.
+    """
     for row in _rows(
         connection,
         "SELECT name, backbone, head, created_at, json_array_length(classes) AS classes,"
         " coalesce(json_extract(metrics, '$.holdout_accuracy'),"
         " json_extract(metrics, '$.test_top1')) AS accuracy,"
-        " id = (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1) AS active"
+        " CASE WHEN id = (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1)"
+        " THEN 'active'"
+        " WHEN id IN (SELECT model_version_id FROM deployment) THEN 'retired'"
+        " WHEN (SELECT json_extract(verdict, '$.allowed') = 0 FROM training_run"
+        " WHERE training_run.id = training_run_id) THEN 'rejected'"
+        " ELSE 'candidate' END AS status"
         " FROM model_version ORDER BY id DESC",
     ):
-        yield {**row, "active": bool(row["active"])}
+        yield {**row, "active": row["status"] == "active"}
 
 
 def known_labels(connection: Connection) -> list[str]:

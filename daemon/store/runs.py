@@ -40,7 +40,7 @@ class Run:
     @property
     def as_of(self) -> str:
         """The moment whose labels it learned from."""
-        return str(self.plan.get("as_of", self.started_at))
+        return str(self.data.get("as_of") or self.plan.get("as_of") or self.started_at)
 
 
 class TrainingRuns:
@@ -75,13 +75,13 @@ class TrainingRuns:
         """Write why a run came to nothing."""
         self._set(run_id, state=state, log=reason, finished_at=now, progress=None)
 
-    def fail_dead(self, reason: str, now: str) -> list[int]:
-        """Fail every run that is still called running; for whoever holds the lock of training,
+    def fail_dead(self, reason: str, now: str, state: RunState = RunState.FAILED) -> list[int]:
+        """End every run that is still called running; for whoever holds the lock of training,
         and so knows that none is. Returns their numbers."""
         statement = (
             update(TrainingRun)
             .where(TrainingRun.state == RunState.RUNNING)
-            .values(state=RunState.FAILED, log=reason, finished_at=now, progress=None)
+            .values(state=state, log=reason, finished_at=now, progress=None)
             .returning(TrainingRun.id)
         )
         with writing(self._engine) as connection:

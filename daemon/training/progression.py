@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.learning.curve import Point, curves, nested
+from daemon.learning.curve import Curve, Point, curves, nested
 from daemon.learning.dataset import Dataset, Example
 from daemon.training.bench import Bench
 from daemon.training.probing import Probe, is_solved
@@ -36,7 +36,11 @@ def learning_curve(
     for part in nested(learned, seed):
         for label, point in _points(probe, part, judged, strength).items():
             points[label].append(point)
-    return [asdict(each) for each in curves(points)]
+    return [_as_json(each) for each in curves(points)]
+
+
+def _as_json(curve: Curve) -> dict[str, Any]:
+    return {**asdict(curve), "points": [asdict(point) for point in curve.points]}
 
 
 def _points(

@@ -1,0 +1,99 @@
+"""What the daemon does when labels change: sides at once, a training run when one is due."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.app import Wiring
+from daemon.clock import utc_text
+from daemon.labels.siding import settle_sides
+from daemon.learning.schedule import History, Plan
+from daemon.lock import training_lock
+from daemon.proposing import history, proposal
+from daemon.retrain_thread import Process
+from daemon.run_record import end_dead_runs
+from daemon.store.labelled import LabelledImages
+from daemon.store.runs import Run, RunState, TrainingRuns
+from daemon.training_process import TrainingProcess
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_log = logging.getLogger("classifyd.retrain")
+
+Start = Callable[[Path, Path], TrainingProcess]
+"""Starts a process on a configuration file; the second path is for what it prints."""
+
+
+class LabelChanges:
+    """The labels of one daemon, wired for its retrain thread."""
+
+    def __init__(self, wiring: Wiring, engine: "Engine", start: Start = TrainingProcess) -> None:
+        self._wiring = wiring
+        self._engine = engine
+        self._start = start
+        self._seen: object = None
+        self._changed = 0
+
+    def settle(self) -> None:
+        """Put new labelled images on their sides."""
+        settle_sides(self._engine, self._now())
+
+    def changed(self) -> int:
+        """Return how many images are labelled otherwise than in the last run; asked of the
+        whole table only when it has changed."""
+        last = TrainingRuns(self._engine).last()
+        seen = LabelledImages(self._engine).fingerprint(), last and (last.run_id, last.state)
+        if seen != self._seen:
+            self._changed = self._history().changed
+            self._seen = seen
+        return self._changed
+
+    def proposal(self) -> Plan | None:
+        """Return the run that is due."""
+        return proposal(self._wiring, self._engine)
+
+    def start(self) -> Process:
+        """Start a training process; raises `BusyError` while another one trains."""
+        state, path = self._wiring.loaded.settings.state_dir, self._wiring.loaded.path
+        with training_lock(state):  # or it would only say that it is not alone
+            pass
+        assert path is not None, "a daemon has a configuration file"
+        return self._start(path, state / "training.log")
+
+    def ended(self, process: Process, code: int, stopped: bool) -> None:
+        """Write down how a process ended, where it could not itself, and log what came of it."""
+        runs = TrainingRuns(self._engine)
+        with training_lock(self._wiring.loaded.settings.state_dir):
+            if stopped:
+                reason, state = "classifyd was stopped", RunState.INTERRUPTED
+            else:
+                reason, state = _reason(process, code), RunState.FAILED
+            end_dead_runs(self._engine, self._now(), reason, state)
+        if not stopped and (last := runs.last()) is not None:
+            _tell(last, code)
+
+    def _history(self) -> History:
+        settings = self._wiring.loaded.settings.retrain
+        return history(settings, self._engine, self._wiring.clock.now())
+
+    def _now(self) -> str:
+        return utc_text(self._wiring.clock.now())
+
+
+def _reason(process: Process, code: int) -> str:
+    how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    hint = ": killed, or out of memory" if code == -9 else ""
+    said = process.said()
+    return f"its process ended {how}{hint}" + (f"\n{said}" if said else "")
+
+
+def _tell(run: Run, code: int) -> None:
+    if run.state is RunState.FINISHED and run.verdict is not None:
+        verdict = "goes live" if run.verdict["allowed"] else "was refused"
+        reasons = " ".join(run.verdict["reasons"])
+        _log.info("training run %d: its challenger %s. %s", run.run_id, verdict, reasons)
+    elif code:
+        first = (run.log or "").partition("\n")[0]
+        _log.error("training run %d %s: %s", run.run_id, run.state, first)

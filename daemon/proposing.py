@@ -1,0 +1,58 @@
+"""Whether a training run is due: what the configured retrainer says of what has changed."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from daemon.config.settings import RetrainSettings
+from daemon.learning.schedule import History, Plan, Rules, outlook
+from daemon.store.labelled import LabelledImages
+from daemon.store.runs import RunState, TrainingRuns
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from daemon.app import Wiring
+
+_BEGINNING = ""
+
+
+def next_run(settings: RetrainSettings, engine: "Engine", now: float) -> str:
+    """Say in words when the next training run is due; `now` is seconds since 1970."""
+    if settings.strategy is None:
+        return "only by `classifyd retrain --now` (retrain.strategy is null)"
+    seen = history(settings, engine, now)
+    return outlook(seen, settings.every, settings.min_new_labels, settings.min_per_class)
+
+
+def proposal(wiring: "Wiring", engine: "Engine") -> Plan | None:
+    """Return what the configured retrainer would do now; None: nothing, or there is none."""
+    choice = wiring.loaded.settings.retrain.strategy
+    if choice is None:
+        return None
+    retrainer = wiring.catalogue.retrainers.build(choice, wiring.loaded.base)
+    now = wiring.clock.now()
+    return retrainer.propose(history(wiring.loaded.settings.retrain, engine, now))
+
+
+def history(settings: RetrainSettings, engine: "Engine", now: float) -> History:
+    """Return what has happened to the labels since they were last learned from.
+
+    A run that was interrupted is no run.
+    """
+    runs, labelled = TrainingRuns(engine), LabelledImages(engine)
+    last = runs.last(RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
+    learned = runs.last(RunState.FINISHED)
+    return History(
+        now=datetime.fromtimestamp(now, UTC),
+        last_run_at=None if last is None else datetime.fromisoformat(last.started_at),
+        changed=labelled.changed_since(_BEGINNING if learned is None else learned.as_of),
+        labels=labelled.counts(),
+        rules=Rules(
+            settings.every,
+            settings.min_new_labels,
+            settings.min_per_class,
+            settings.budget * 60,
+            settings.seed,
+        ),
+        has_failed=last is not None and last.state is RunState.FAILED,
+    )

@@ -1,0 +1,128 @@
+"""The thread that starts a training run when one is due, and follows its process."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from daemon.clock import Clock
+from daemon.errors import BusyError, ClassifydError
+
+if TYPE_CHECKING:
+    from daemon.learning.schedule import Plan
+
+_log = logging.getLogger("classifyd.retrain")
+_LOOK_S = 2.0
+_CALM_S = 10.0
+"""Labels mostly come in bursts: a run begins when none came for so long."""
+_STOP_S = 10.0
+_AFTER_FAILURE_S = 600.0
+
+
+class Process(Protocol):
+    """What is seen of a training process."""
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+
+    def ended(self) -> int | None:
+        """Return its exit code, None while it runs."""
+
+    def stop(self, deadline_s: float) -> None:
+        """End it."""
+
+    def said(self) -> str:
+        """Return the end of what it printed."""
+
+
+class Labels(Protocol):
+    """What the daemon does about labels besides taking them in; every call may raise
+    `ClassifydError`, and is then made again later."""
+
+    def settle(self) -> None:
+        """Put new labelled images on their sides."""
+
+    def proposal(self) -> "Plan | None":
+        """Return the run that is due."""
+
+    def changed(self) -> int:
+        """Return how many images are labelled otherwise than in the last run."""
+
+    def start(self) -> Process:
+        """Start the process of a run that is due."""
+
+    def ended(self, process: Process, code: int, stopped: bool) -> None:
+        """Write down how a process ended, where it could not itself."""
+
+
+class RetrainThread:
+    """Looks every few seconds; one process at a time."""
+
+    def __init__(self, labels: Labels, clock: Clock) -> None:
+        self._labels = labels
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retrain", daemon=True)
+        self._process: Process | None = None
+        self._changed = 0
+        self._calm_since = 0.0
+        self._not_before = 0.0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float) -> None:
+        """End the looking, and a run that is going on; the next start takes it up again."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+        if (process := self._process) is not None:
+            process.stop(min(deadline_s, _STOP_S))
+            self._tell_end(process, process.ended() or 0, stopped=True)
+
+    def _run(self) -> None:
+        self._insist(self._labels_at_start)
+        while not self._stop.wait(_LOOK_S):
+            self._insist(self.look)
+
+    def _labels_at_start(self) -> None:
+        self._labels.settle()
+
+    def _insist(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BusyError as error:
+            _log.debug("no training run is started: %s", error)
+        except ClassifydError as error:
+            _log.warning("no training run is started: %s", error)
+            self._stop.wait(_CALM_S)
+        except Exception:
+            _log.exception("retraining failed")
+            self._stop.wait(_CALM_S)
+
+    def look(self) -> None:
+        """Do what is to be done now."""
+        if self._process is not None:
+            code = self._process.ended()
+            if code is None:
+                return
+            process, self._process = self._process, None
+            self._tell_end(process, code, stopped=False)
+            if code:  # it may have failed before it could say so anywhere
+                self._not_before = self._clock.elapsed() + _AFTER_FAILURE_S
+        self._labels.settle()
+        if self._is_calm() and (plan := self._labels.proposal()) is not None:
+            _log.info("training by %s: %s", plan.strategy, plan.reason)
+            self._process = self._labels.start()
+
+    def _is_calm(self) -> bool:
+        changed, now = self._labels.changed(), self._clock.elapsed()
+        if changed != self._changed:
+            self._changed, self._calm_since = changed, now
+        is_early = now < self._not_before or now - self._calm_since < _CALM_S
+        return changed > 0 and not is_early
+
+    def _tell_end(self, process: Process, code: int, stopped: bool) -> None:
+        self._insist(lambda: self._labels.ended(process, code, stopped))

@@ -1,0 +1,85 @@
+"""The record of a training run while it goes on: alone on the machine, followed, and ended."""
+
+import shutil
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from daemon.app import Wiring
+from daemon.artifacts import clean_leftovers
+from daemon.benches import SCRATCH
+from daemon.clock import Clock, utc_text
+from daemon.errors import ClassifydError, DatabaseError
+from daemon.lock import training_lock
+from daemon.store.runs import RunState, TrainingRuns
+from daemon.training.collect import Progress
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_PROGRESS_S = 1.0
+_DIED = "its process ended without a word: killed, or out of memory"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the training process to end."""
+
+
+@contextmanager
+def training_alone(wiring: Wiring, engine: "Engine") -> Iterator[None]:
+    """Hold the lock of training, and clear away what killed runs left.
+
+    Raises `BusyError` while another process trains.
+    """
+    state = wiring.loaded.settings.state_dir
+    with training_lock(state):
+        end_dead_runs(engine, utc_text(wiring.clock.now()), _DIED, RunState.INTERRUPTED)
+        clean_leftovers(state / "models")
+        for leftover in state.glob(f"{SCRATCH}*/"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def end_dead_runs(engine: "Engine", now: str, reason: str, state: RunState) -> None:
+    """Write the end of runs whose process is gone; only for the holder of the lock."""
+    TrainingRuns(engine).fail_dead(reason, now, state)
+
+
+@contextmanager
+def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
+    """Write how a run failed, whatever it was that ended it."""
+
+    def fail(reason: str, state: RunState = RunState.FAILED) -> None:
+        TrainingRuns(engine).fail(run_id, reason, utc_text(wiring.clock.now()), state)
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("its process was asked to end", RunState.INTERRUPTED)
+        raise
+    except ClassifydError as error:
+        fail(str(error))
+        raise
+    except BaseException as error:
+        fail(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        raise
+
+
+class Reporting:
+    """Shows progress, and writes it into the run's row once a second for whoever asks."""
+
+    def __init__(self, engine: "Engine", run_id: int, show: Progress, clock: Clock) -> None:
+        self._runs = TrainingRuns(engine)
+        self._run_id = run_id
+        self._show = show
+        self._clock = clock
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell of a step."""
+        self._show(stage, done, total)
+        if self._clock.elapsed() >= self._next:
+            self._next = self._clock.elapsed() + _PROGRESS_S
+            with suppress(DatabaseError):  # telling must not cost the run
+                self._runs.at(self._run_id, {"stage": stage, "done": done, "total": total})
