@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from daemon.learning.audit import FindingKind
 from daemon.store import review
-from daemon.store.review import Findings, Row
+from daemon.store.review import Findings, Row, Viewer
 
 _MOST = 2000
 """Candidates that are ranked by diversity too, of each sort."""
@@ -26,25 +26,23 @@ _OTHERS = (
 )
 
 
-def to_label(connection: Connection, version: int, independent: bool, limit: int) -> list[Row]:
+def to_label(connection: Connection, viewer: Viewer, limit: int) -> list[Row]:
     """Return images that are worth a label, at most `limit`, the best first.
 
     By uncertainty and diversity together (`daemon.learning.ranking`), what is like a labelled
-    image later. Images that are unknown to the model version and those between its classes take
-    turns: neither sort can crowd out the other. `independent` says that every class has a
-    confidence of its own.
+    image later. Images that the model version wavers about, and those unlike anything that it has
+    learned from, take turns: neither sort can crowd out the other.
     """
     labelled = review.labelled_hashes(connection, _MOST_COVERING)
-    sorts = [
-        _ranked(
-            review.unlabelled(connection, version, independent, unknown, _MOST), labelled, limit
+    sorts = (
+        [_to_label(why, row) for row in _ranked(found, labelled, limit)]
+        for why, found in (
+            ("uncertain", review.unlabelled(connection, viewer, False, _MOST)),
+            ("novel", review.unlabelled(connection, viewer, True, _MOST)),
         )
-        for unknown in (False, True)
-    ]
-    rows = zip(("uncertain", "unknown"), sorts, strict=True)
-    listed = [[_to_label(why, row) for row in found] for why, found in rows]
-    in_turn = chain.from_iterable(zip_longest(*listed))
-    return list(islice((row for row in in_turn if row is not None), limit))
+    )
+    in_turn = chain.from_iterable(zip_longest(*sorts))
+    return [row for row in in_turn if row is not None][:limit]
 
 
 def _ranked(rows: Sequence[Row], labelled: Sequence[str], limit: int) -> list[Row]:
@@ -60,7 +58,9 @@ def _ranked(rows: Sequence[Row], labelled: Sequence[str], limit: int) -> list[Ro
 
 def _to_label(why: str, row: Row) -> Row:
     others = [f"{label} {confidence:.2f}" for label, confidence in row["top_k"][1:2]]
-    reason = "fits no class well" if why == "unknown" else f"or {others[0]}" if others else ""
+    reason = f"or {others[0]}" if others else ""
+    if why == "novel":
+        reason = "unlike anything it has learned from"
     return _listed("label", why, {**row, "label": None, "prediction": row["label"]}, reason)
 
 

@@ -11,7 +11,7 @@ from drawing import draw
 from filled import at
 
 from daemon.artifacts import MODEL_FILE
-from daemon.manifest import StoredFile
+from daemon.manifest import StoredFile, Unknown
 
 UNLIKE = [
     f"{number:016x}" for number in (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0xF0F0A5A53C3C9696)
@@ -86,6 +86,20 @@ def review(classifyd):
     return run
 
 
+@pytest.fixture
+def bundle(filled, tmp_path):
+    """Give the model version a manifest; its model is not needed."""
+
+    def write(**changes):
+        folder = tmp_path / "state" / "models" / "own"
+        folder.mkdir(parents=True)
+        manifest = make_manifest(**changes, files={MODEL_FILE: StoredFile(sha256="0" * 64, size=1)})
+        (folder / "manifest.json").write_text(manifest.model_dump_json())
+        filled.execute("UPDATE model_version SET bundle = 'own'")
+
+    return write
+
+
 def test_what_the_model_wavers_about_comes_first(album, review):
     album.seen("sure", ("cat", 0.9), ("dog", 0.1), phash=UNLIKE[0])
     album.seen("torn", ("cat", 0.5), ("dog", 0.49), phash=UNLIKE[1])
@@ -109,12 +123,19 @@ def test_what_is_like_a_labelled_image_comes_late(album, review):
     assert [name for *_, name in review()] == ["other", "copy"]
 
 
-def test_unknown_images_and_wavering_ones_take_turns(album, review):
+def test_novel_images_and_wavering_ones_take_turns(album, review):
     for number, phash in enumerate(UNLIKE):
         album.seen(f"strange{number}", ("cat", 0.8), ("dog", 0.1), unknown=True, phash=phash)
         album.seen(f"torn{number}", ("cat", 0.5), ("dog", 0.4), phash=phash)
     whys = [why for _, why, _ in review("--limit", "4")]
-    assert whys == ["uncertain", "unknown", "uncertain", "unknown"]
+    assert whys == ["uncertain", "novel", "uncertain", "novel"]
+
+
+def test_what_is_unknown_for_lack_of_confidence_is_no_novelty(album, bundle, review):
+    bundle(unknown=Unknown(target_error=0.05, false_alarms=0.05, threshold=0.7))
+    album.seen("unsure", ("cat", 0.6), ("dog", 0.4), unknown=True, phash=UNLIKE[0])
+    album.seen("strange", ("cat", 0.9), ("dog", 0.1), unknown=True, phash=UNLIKE[1])
+    assert review() == [("label", "uncertain", "unsure"), ("label", "novel", "strange")]
 
 
 def test_only_files_that_are_there_and_the_active_version_count(album, filled, review):
@@ -128,15 +149,8 @@ def test_only_files_that_are_there_and_the_active_version_count(album, filled, r
     assert [name for *_, name in review()] == ["here"]
 
 
-def test_with_a_confidence_for_each_class_two_sure_ones_are_no_doubt(
-    album, filled, review, tmp_path
-):
-    bundle = tmp_path / "state" / "models" / "many"
-    bundle.mkdir(parents=True)
-    stored = StoredFile(sha256="0" * 64, size=1)
-    manifest = make_manifest(reading="independent", files={MODEL_FILE: stored})
-    (bundle / "manifest.json").write_text(manifest.model_dump_json())
-    filled.execute("UPDATE model_version SET bundle = 'many'")
+def test_with_a_confidence_for_each_class_two_sure_ones_are_no_doubt(album, bundle, review):
+    bundle(reading="independent")
     album.seen("both", ("cat", 0.99), ("dog", 0.98), phash=UNLIKE[0])
     album.seen("doubtful", ("cat", 0.99), ("dog", 0.55), phash=UNLIKE[1])
     assert [name for *_, name in review()] == ["doubtful", "both"]

@@ -29,6 +29,7 @@ _COMMANDS = {
     "retrain": "daemon.cli.retrain",
     "runs": "daemon.cli.runs",
     "models": "daemon.cli.models",
+    "advise": "daemon.cli.advise",
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from daemon.config import Loaded
+    from daemon.store.review import Viewer
 
 COLUMNS = (
     Column("kind"),
@@ -44,7 +45,7 @@ def review(config: Path | None, kind: str | None, limit: int, form: str) -> None
     \b
     kind   why
     label  uncertain      the active model version wavers between classes
-           unknown        it fits none of them well
+           novel          it is unlike anything that it has learned from
     check  wrong label    by models that had not seen the image, in the last training run
            contradiction  images that look alike under different labels
            disagreement   the active model version takes it for another class
@@ -76,7 +77,7 @@ def _to_label(
 
     if active is None:
         return []
-    return to_label(connection, active["id"], _is_independent(active["bundle"], loaded), limit)
+    return to_label(connection, _viewer(active, loaded), limit)
 
 
 def _to_check(
@@ -90,16 +91,21 @@ def _to_check(
 _LISTS = {"label": _to_label, "check": _to_check}
 
 
-def _is_independent(bundle: str, loaded: "Loaded") -> bool:
-    """Tell whether the model version gives every class a confidence of its own."""
+def _viewer(active: dict[str, Any], loaded: "Loaded") -> "Viewer":
+    """Return how the active model version's predictions are to be read."""
     from daemon.artifacts import read_manifest
     from daemon.errors import BundleError
+    from daemon.store.review import Viewer
 
+    bundle = loaded.settings.state_dir / "models" / active["bundle"]
     try:
-        manifest = read_manifest(loaded.settings.state_dir / "models" / bundle, verify=False)
+        manifest = read_manifest(bundle, verify=False)
     except BundleError:
-        return False  # only what serves needs the bundle, and says so
-    return manifest.reading == "independent"
+        return Viewer(active["id"])  # only what serves needs the bundle, and says so
+    own = manifest.unknown and manifest.unknown.threshold
+    given = loaded.settings.unknown.threshold
+    threshold = own if given is None else given
+    return Viewer(active["id"], manifest.reading == "independent", threshold or 0.0)
 
 
 def _advice(rows: list[dict[str, Any]], active: dict[str, Any] | None, kind: str | None) -> str:

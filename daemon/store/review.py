@@ -35,7 +35,7 @@ _UNLABELLED = f"""
            top_k, doubt FROM (
         SELECT image_id, label, confidence, top_k, {{doubt}} AS doubt
         FROM prediction INDEXED BY {{index}}
-        WHERE model_version_id = :version AND is_unknown = {{unknown}}
+        WHERE model_version_id = :version AND {{sort}}
           AND NOT EXISTS (SELECT 1 FROM label
                           WHERE label.image_id = prediction.image_id AND retracted_at IS NULL)
           AND EXISTS (SELECT 1 FROM file INDEXED BY ix_file_image_id
@@ -82,6 +82,19 @@ _FOUND = f"""
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """The model version whose predictions are looked at.
+
+    `independent`: every class has a confidence of its own. `threshold`: the confidence, 0 to 1,
+    below which it calls an image unknown for lack of it.
+    """
+
+    version: int
+    independent: bool = False
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What the audit of a training run said, and the moment whose labels it looked at."""
 
@@ -89,28 +102,26 @@ class Findings:
     found: tuple[Row, ...]
 
 
-def unlabelled(
-    connection: Connection, version: int, independent: bool, unknown: bool, most: int
-) -> list[Row]:
-    """Return images that have no label, the most doubtful for a model version first.
+def unlabelled(connection: Connection, viewer: Viewer, novel: bool, most: int) -> list[Row]:
+    """Return images that have no label, the most doubtful first; `top_k` is a list of [label,
+    confidence].
 
-    Of the unknown ones the newest `_POOL` are looked at, of the others the least sure; with
-    `independent`, where every class has a confidence of its own, the newest. `top_k` is a list of
-    [label, confidence].
+    Those that are `novel`, unknown though sure enough, or all others. Of the novel ones the
+    newest `_POOL` are looked at, of the others the least sure; where every class has a confidence
+    of its own, the newest.
     """
-    index = "ix_prediction_unknown" if unknown else "ix_prediction_confidence"
-    newest = unknown or independent
-    if independent and not unknown:
-        index = "ix_prediction_model_version_id"
-    statement = _UNLABELLED.format(
-        doubt=_NEAREST if independent else _MARGIN,
-        index=index,
-        unknown=int(unknown),
-        order="prediction.id DESC" if newest else "confidence",
-    )
+    sort = "is_unknown = 1 AND confidence >= :threshold"
+    index, order = "ix_prediction_unknown", "prediction.id DESC"
+    if not novel:
+        sort = "(is_unknown = 0 OR confidence < :threshold)"
+        index, order = "ix_prediction_confidence", "confidence"
+        if viewer.independent:
+            index, order = "ix_prediction_model_version_id", "prediction.id DESC"
+    doubt = _NEAREST if viewer.independent else _MARGIN
+    statement = _UNLABELLED.format(doubt=doubt, index=index, sort=sort, order=order)
+    values = {"version": viewer.version, "threshold": viewer.threshold, "most": most}
     return [
-        {**row, "top_k": json.loads(row["top_k"])}
-        for row in _rows(connection, statement, version=version, most=most)
+        {**row, "top_k": json.loads(row["top_k"])} for row in _rows(connection, statement, **values)
     ]
 
 
