@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from daemon.app import Wiring
 from daemon.clock import utc_text
 from daemon.labels.siding import settle_sides
-from daemon.learning.schedule import History, Plan
+from daemon.learning.schedule import Plan
 from daemon.lock import training_lock
 from daemon.proposing import history, proposal
 from daemon.retrain_thread import Process
 from daemon.run_record import end_dead_runs
-from daemon.store.labelled import LabelledImages
-from daemon.store.runs import Run, RunState, TrainingRuns
+from daemon.store.database import reading
+from daemon.store.label_changes import fingerprint
+from daemon.store.run_rows import Run, RunState, last_run
 from daemon.training_process import TrainingProcess
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class LabelChanges:
     def changed(self) -> int:
         """Return how many images are labelled otherwise than in the last run; asked of the
         whole table only when it has changed."""
-        last = TrainingRuns(self._engine).last()
-        seen = LabelledImages(self._engine).fingerprint(), last and (last.run_id, last.state)
-        if seen != self._seen:
-            self._changed = self._history().changed
-            self._seen = seen
+        settings, now = self._wiring.loaded.settings.retrain, self._wiring.clock.now()
+        with reading(self._engine) as connection:
+            last = last_run(connection)
+            seen = fingerprint(connection), last and (last.run_id, last.state)
+            if seen != self._seen:
+                self._changed = history(settings, connection, now).changed
+                self._seen = seen
         return self._changed
 
     def proposal(self) -> Plan | None:
@@ -64,19 +67,16 @@ class LabelChanges:
 
     def ended(self, process: Process, code: int, stopped: bool) -> None:
         """Write down how a process ended, where it could not itself, and log what came of it."""
-        runs = TrainingRuns(self._engine)
         with training_lock(self._wiring.loaded.settings.state_dir):
             if stopped:
                 reason, state = "classifyd was stopped", RunState.INTERRUPTED
             else:
                 reason, state = _reason(process, code), RunState.FAILED
             end_dead_runs(self._engine, self._now(), reason, state)
-        if not stopped and (last := runs.last()) is not None:
+        with reading(self._engine) as connection:
+            last = last_run(connection)
+        if last is not None and not stopped:
             _tell(last, code)
-
-    def _history(self) -> History:
-        settings = self._wiring.loaded.settings.retrain
-        return history(settings, self._engine, self._wiring.clock.now())
 
     def _now(self) -> str:
         return utc_text(self._wiring.clock.now())

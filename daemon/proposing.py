@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING
 
 from daemon.config.settings import RetrainSettings
 from daemon.learning.schedule import History, Plan, Rules, outlook
-from daemon.store.labelled import LabelledImages
-from daemon.store.runs import RunState, TrainingRuns
+from daemon.store.database import reading
+from daemon.store.label_changes import changed_since, label_counts
+from daemon.store.run_rows import RunState, last_run
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from daemon.app import Wiring
 
 _BEGINNING = ""
 
 
-def next_run(settings: RetrainSettings, engine: "Engine", now: float) -> str:
+def next_run(settings: RetrainSettings, connection: "Connection", now: float) -> str:
     """Say in words when the next training run is due; `now` is seconds since 1970."""
     if settings.strategy is None:
         return "only by `classifyd retrain --now` (retrain.strategy is null)"
-    seen = history(settings, engine, now)
+    seen = history(settings, connection, now)
     return outlook(seen, settings.every, settings.min_new_labels, settings.min_per_class)
 
 
@@ -30,23 +31,23 @@ def proposal(wiring: "Wiring", engine: "Engine") -> Plan | None:
     if choice is None:
         return None
     retrainer = wiring.catalogue.retrainers.build(choice, wiring.loaded.base)
-    now = wiring.clock.now()
-    return retrainer.propose(history(wiring.loaded.settings.retrain, engine, now))
+    with reading(engine) as connection:
+        seen = history(wiring.loaded.settings.retrain, connection, wiring.clock.now())
+    return retrainer.propose(seen)
 
 
-def history(settings: RetrainSettings, engine: "Engine", now: float) -> History:
+def history(settings: RetrainSettings, connection: "Connection", now: float) -> History:
     """Return what has happened to the labels since they were last learned from.
 
     A run that was interrupted is no run.
     """
-    runs, labelled = TrainingRuns(engine), LabelledImages(engine)
-    last = runs.last(RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
-    learned = runs.last(RunState.FINISHED)
+    last = last_run(connection, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
+    learned = last_run(connection, RunState.FINISHED)
     return History(
         now=datetime.fromtimestamp(now, UTC),
         last_run_at=None if last is None else datetime.fromisoformat(last.started_at),
-        changed=labelled.changed_since(_BEGINNING if learned is None else learned.as_of),
-        labels=labelled.counts(),
+        changed=changed_since(connection, _BEGINNING if learned is None else learned.as_of),
+        labels=label_counts(connection),
         rules=Rules(
             settings.every,
             settings.min_new_labels,

@@ -7,8 +7,10 @@ from daemon.app import Wiring
 from daemon.config import Selection, Settings
 from daemon.errors import UsageError
 from daemon.learning.schedule import Plan
+from daemon.preprocessing import Fit
 from daemon.retraining import Retrained, retrain
-from daemon.store.runs import Run, TrainingRuns
+from daemon.store.database import reading
+from daemon.store.run_rows import Run, find_run
 from daemon.training.collect import Progress
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ def repeat(wiring: Wiring, engine: "Engine", run_id: int, progress: Progress) ->
     The labels are those of its time. Raises `UsageError` where there is no such run, or it came
     to nothing that could be repeated.
     """
-    run = TrainingRuns(engine).find(run_id)
+    with reading(engine) as connection:
+        run = find_run(connection, run_id)
     if run is None or not run.data.get("repeat"):
         raise UsageError(
             f"training run {run_id} cannot be repeated: there is none of this number that came to"
@@ -42,7 +45,7 @@ def _settings(settings: Settings, run: Run) -> Settings:
             "weights": plan["weights"],
             "head": Selection.parse(run.data.get("head", plan["head"])),
             "image_size": tuple(plan["image_size"]),
-            "fit": plan["fit"],
+            "fit": Fit(plan["fit"]),
         }
     )
     return settings.model_copy(update={"model": model})

@@ -10,9 +10,10 @@ from daemon.app import Wiring
 from daemon.artifacts import clean_leftovers
 from daemon.benches import SCRATCH
 from daemon.clock import Clock, utc_text
-from daemon.errors import ClassifydError, DatabaseError
+from daemon.errors import ClassifydError, DatabaseError, TrainingError
 from daemon.lock import training_lock
-from daemon.store.runs import RunState, TrainingRuns
+from daemon.store.run_rows import RunState
+from daemon.store.runs import TrainingRuns
 from daemon.training.collect import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def end_dead_runs(engine: "Engine", now: str, reason: str, state: RunState) -> N
 
 @contextmanager
 def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
-    """Write how a run failed, whatever it was that ended it."""
+    """Write how a run failed, whatever it was that ended it.
+
+    Raises `TrainingError` in place of an `OSError`: a disk that is full is for the user to mend.
+    """
 
     def fail(reason: str, state: RunState = RunState.FAILED) -> None:
         TrainingRuns(engine).fail(run_id, reason, utc_text(wiring.clock.now()), state)
@@ -61,6 +65,11 @@ def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
     except ClassifydError as error:
         fail(str(error))
         raise
+    except OSError as error:
+        where = error.filename or wiring.loaded.settings.state_dir
+        message = f"{where}: {error.strerror}; make room or mend its rights, and train again"
+        fail(message)
+        raise TrainingError(message) from error
     except BaseException as error:
         fail(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         raise

@@ -42,6 +42,14 @@ def engine(filled):
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def keras():
+    """Keras, imported before a test captures output: its log would go on writing to that."""
+    from daemon.quiet import import_keras
+
+    import_keras()
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a command ended, and what it wrote."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from daemon.app import Wiring, decode_limits, make_folders, upgraded_engine
 from daemon.cli.common import load_config
+from daemon.clock import utc_text
 from daemon.label_sources import has_many_labels
 from daemon.labels.contents import Contents
 from daemon.labels.importing import Importer
+from daemon.labels.siding import settle_sides
 from daemon.store.contents import KnownFiles
 from daemon.store.inbox import Inbox
 
@@ -39,7 +41,10 @@ class Desk:
 
 @contextmanager
 def open_desk(config: Path | None) -> Iterator[Desk]:
-    """Open the database, making it where there is none: labels may come before the first start."""
+    """Open the database, making it where there is none: labels may come before the first start.
+
+    What was labelled is put on its side of the split in the end.
+    """
     wiring = Wiring(load_config(config))
     make_folders(wiring.loaded.settings)
     engine = upgraded_engine(wiring.loaded)
@@ -55,6 +60,7 @@ def open_desk(config: Path | None) -> Iterator[Desk]:
     importer = Importer(known, Inbox(engine, "label"), title_of, many)
     try:
         yield Desk(wiring, engine, many, contents, known, importer)
+        settle_sides(engine, utc_text(wiring.clock.now()))
     finally:
         engine.dispose()
 

@@ -117,8 +117,10 @@ def _tell(result: "Retrained") -> None:
 
 def _next_run(wiring: "Wiring", engine: "Engine") -> str:
     from daemon.proposing import next_run
+    from daemon.store.database import reading
 
-    return next_run(wiring.loaded.settings.retrain, engine, wiring.clock.now())
+    with reading(engine) as connection:
+        return next_run(wiring.loaded.settings.retrain, connection, wiring.clock.now())
 
 
 def _dry_run(wiring: "Wiring", engine: "Engine") -> None:

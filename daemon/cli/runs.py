@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +14,9 @@ from daemon.cli.retrain import STAGES, finding_lines
 from daemon.cli.scorecard import scorecard_lines
 from daemon.cli.times import local_text, utc_text
 from daemon.errors import UsageError
+from daemon.store.database import reading
+from daemon.store.run_rows import Run, all_runs, find_run
 from daemon.text import printable
-
-if TYPE_CHECKING:
-    from daemon.store.runs import Run
 
 _COLUMNS = (
     Column("run", Kind.NUMBER),
@@ -44,16 +43,14 @@ def runs(number: int | None, config: Path | None, form: str) -> None:
       classifyd runs
       classifyd runs 12                 its images, findings, verdict and log
     """
-    from daemon.store.runs import TrainingRuns
-
     engine, _ = open_database(config)
-    record = TrainingRuns(engine)
+    with reading(engine) as connection:
+        found = all_runs(connection) if number is None else [find_run(connection, number)]
     if number is None:
-        if not write_rows(map(run_row, record.all()), _COLUMNS, form):
+        if not write_rows(map(run_row, filter(None, found)), _COLUMNS, form):
             click.echo("classifyd: no training run yet; `classifyd retrain --now`", err=True)
         return
-    run = record.find(number)
-    if run is None:
+    if (run := found[0]) is None:
         raise UsageError(f"there is no training run {number}; `classifyd runs` lists them")
     if form != "table":
         write_document(_document(run))
@@ -62,7 +59,7 @@ def runs(number: int | None, config: Path | None, form: str) -> None:
         click.echo(line)
 
 
-def run_row(run: "Run") -> dict[str, Any]:
+def run_row(run: Run) -> dict[str, Any]:
     """Return what a listing tells of a run."""
     return {
         "run": run.run_id,
@@ -77,7 +74,7 @@ def run_row(run: "Run") -> dict[str, Any]:
     }
 
 
-def outcome(run: "Run") -> str:
+def outcome(run: Run) -> str:
     """Say in a few words what came of a run, or how far it is."""
     if run.progress:
         stage = STAGES.get(run.progress["stage"], run.progress["stage"])
@@ -88,12 +85,12 @@ def outcome(run: "Run") -> str:
     return lines[0] if lines else ""
 
 
-def _document(run: "Run") -> dict[str, Any]:
+def _document(run: Run) -> dict[str, Any]:
     told = {"plan": run.plan, "data": run.data, "metrics": run.metrics, "verdict": run.verdict}
     return {**run_row(run), **told, "progress": run.progress, "log": run.log}
 
 
-def _lines(run: "Run") -> Iterator[str]:
+def _lines(run: Run) -> Iterator[str]:
     yield f"training run {run.run_id}: {run.state}, by {run.strategy}"
     yield f"  {printable(str(run.plan.get('reason', '')))}"
     yield f"  began {local_text(run.started_at)}{_took(run)}"
@@ -112,7 +109,7 @@ def _lines(run: "Run") -> Iterator[str]:
         yield from (f"  {printable(line)}" for line in run.log.splitlines())
 
 
-def _took(run: "Run") -> str:
+def _took(run: Run) -> str:
     end = run.finished_at or utc_text(datetime.fromtimestamp(time.time()).astimezone())
     seconds = datetime.fromisoformat(end) - datetime.fromisoformat(run.started_at)
     return f", {'took' if run.finished_at else 'for'} {seconds.total_seconds():.0f} s"

@@ -18,11 +18,11 @@ from daemon.errors import EXIT_FAILED
 from daemon.proposing import next_run
 from daemon.store import queries, removals
 from daemon.store.database import reading
-from daemon.store.runs import TrainingRuns
+from daemon.store.run_rows import last_run
 from daemon.text import printable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from daemon.config import Settings
 
@@ -39,7 +39,6 @@ def status(config: Path | None, check: bool, form: str) -> None:
     now = datetime.now(UTC)
     with reading(engine) as connection:
         report = gather(connection, loaded.settings, now)
-    report["training"] = _training(engine, loaded.settings, now)
     if form == "json":
         write_document(report)
     else:
@@ -63,18 +62,18 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
         "files": {**counts.states, "waiting": counts.waiting, "is_exact": counts.is_exact},
         "sources": queries.sources(connection),
         "labels": _labels(connection, now),
+        "training": _training(connection, settings, now),
         "last_classified_at": queries.last_classified_at(connection),
         "last_failures": queries.last_failures(connection),
     }
     return {"problems": list(_problems(report)), **report}
 
 
-def _training(engine: "Engine", settings: "Settings", now: datetime) -> Report:
-    runs = TrainingRuns(engine)
-    last = runs.last()
+def _training(connection: "Connection", settings: "Settings", now: datetime) -> Report:
+    last = last_run(connection)
     return {
         "last": None if last is None else run_row(last),
-        "next": next_run(settings.retrain, engine, now.timestamp()),
+        "next": next_run(settings.retrain, connection, now.timestamp()),
     }
 
 

@@ -1,28 +1,17 @@
 """The labelled images, now or as they stood once: what training learns from and judges by."""
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, or_, select, update
 
 from daemon.learning.sides import Side
 from daemon.store.database import reading, writing
 from daemon.store.schema import File, Image, Label
-
-# Both sides of the difference: what is said now and was not, and what was said and is no more.
-_CHANGED = """
-    WITH now AS (SELECT image_id, label FROM label WHERE retracted_at IS NULL),
-         was AS (SELECT image_id, label FROM label WHERE recorded_at <= :then
-                 AND (retracted_at IS NULL OR retracted_at > :then))
-    SELECT count(DISTINCT image_id) FROM (
-        SELECT * FROM (SELECT * FROM now EXCEPT SELECT * FROM was)
-        UNION ALL
-        SELECT * FROM (SELECT * FROM was EXCEPT SELECT * FROM now))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +54,6 @@ class LabelledImages:
     def ever(self) -> list[LabelledImage]:
         """Return all images that ever had a label, whatever became of it."""
         return self._read()
-
-    def counts(self) -> dict[str, int]:
-        """Return how many images have each label now."""
-        query = select(Label.label, Label.image_id).where(Label.retracted_at.is_(None)).distinct()
-        with reading(self._engine) as connection:
-            return dict(Counter(row.label for row in connection.execute(query)))
-
-    def changed_since(self, then: str) -> int:
-        """Return how many images are labelled otherwise now than at a moment."""
-        with reading(self._engine) as connection:
-            return int(connection.exec_driver_sql(_CHANGED, {"then": then}).scalar_one())
-
-    def fingerprint(self) -> tuple[int, int]:
-        """Return what differs whenever a label was given or retracted."""
-        query = select(func.coalesce(func.max(Label.id), 0), func.count(Label.retracted_at))
-        with reading(self._engine) as connection:
-            newest, retracted = connection.execute(query).one()
-        return newest, retracted
 
     def without_side(self) -> bool:
         """Tell whether a labelled image is on no side yet."""

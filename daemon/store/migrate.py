@@ -1,6 +1,7 @@
 """Bringing a database to the schema of this program; Alembic is imported only when needed."""
 
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ def _stamp() -> str:
 def _alembic_config(connection: Connection) -> "Config":
     from alembic.config import Config
 
-    config = Config()
+    config = Config(stdout=sys.stderr)  # its own remarks are no answer of a command
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

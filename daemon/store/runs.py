@@ -1,46 +1,14 @@
 """Training runs: begun, followed, and ended in one of several ways."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, update
 
 from daemon.store.database import reading, writing
+from daemon.store.run_rows import RunState, all_runs
 from daemon.store.schema import TrainingRun
-
-
-class RunState(StrEnum):
-    """How a training run stands; `interrupted` is no word on what it would have come to."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One attempt to make a challenger, as the database has it."""
-
-    run_id: int
-    strategy: str
-    state: RunState
-    started_at: str
-    finished_at: str | None
-    plan: Mapping[str, Any]
-    data: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    verdict: Mapping[str, Any] | None
-    progress: Mapping[str, Any] | None
-    log: str | None
-
-    @property
-    def as_of(self) -> str:
-        """The moment whose labels it learned from."""
-        return str(self.data.get("as_of") or self.plan.get("as_of") or self.started_at)
 
 
 class TrainingRuns:
@@ -87,28 +55,11 @@ class TrainingRuns:
         with writing(self._engine) as connection:
             return list(connection.execute(statement).scalars())
 
-    def all(self) -> list[Run]:
-        """Return every run, newest first."""
-        return self._runs()
-
-    def find(self, run_id: int) -> Run | None:
-        """Return one run, None where there is none of this number."""
-        return next(iter(self._runs(TrainingRun.id == run_id, limit=1)), None)
-
-    def last(self, *states: RunState) -> Run | None:
-        """Return the newest run in one of these states (any, if none is named)."""
-        where = [TrainingRun.state.in_(states)] if states else []
-        return next(iter(self._runs(*where, limit=1)), None)
-
     def folders(self) -> list[Path]:
         """Return the class folders that runs learned from, where they had any."""
-        return sorted({Path(run.plan["folder"]) for run in self._runs() if "folder" in run.plan})
-
-    def _runs(self, *where: Any, limit: int | None = None) -> list[Run]:
-        query = select(*TrainingRun.__table__.columns).where(*where)
-        query = query.order_by(TrainingRun.id.desc()).limit(limit)
         with reading(self._engine) as connection:
-            return [_run(row) for row in connection.execute(query)]
+            plans = [run.plan for run in all_runs(connection)]
+        return sorted({Path(plan["folder"]) for plan in plans if "folder" in plan})
 
     def _set(self, run_id: int, **values: Any) -> None:
         with writing(self._engine) as connection:
@@ -127,19 +78,3 @@ def conclude(
     statement = update(TrainingRun).where(TrainingRun.id == run_id)
     statement = statement.values(state=RunState.FINISHED, finished_at=now, progress=None)
     connection.execute(statement.values(data=data, metrics=dict(metrics), verdict=verdict))
-
-
-def _run(row: Any) -> Run:
-    return Run(
-        row.id,
-        row.strategy,
-        RunState(row.state),
-        row.started_at,
-        row.finished_at,
-        row.plan,
-        row.data,
-        row.metrics,
-        row.verdict,
-        row.progress,
-        row.log,
-    )

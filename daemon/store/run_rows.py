@@ -1,0 +1,73 @@
+"""Training runs as they are read: plain rows, without the tables' classes, for quick commands."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection
+
+_COLUMNS = (
+    "id, strategy, state, started_at, finished_at, plan, data, metrics, verdict, progress, log"
+)
+
+
+class RunState(StrEnum):
+    """How a training run stands; `interrupted` is no word on what it would have come to."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt to make a challenger, as the database has it."""
+
+    run_id: int
+    strategy: str
+    state: RunState
+    started_at: str
+    finished_at: str | None
+    plan: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    verdict: Mapping[str, Any] | None
+    progress: Mapping[str, Any] | None
+    log: str | None
+
+    @property
+    def as_of(self) -> str:
+        """The moment whose labels it learned from."""
+        return str(self.data.get("as_of") or self.plan.get("as_of") or self.started_at)
+
+
+def all_runs(connection: Connection) -> list[Run]:
+    """Return every run, newest first."""
+    return _runs(connection, "1 = 1")
+
+
+def find_run(connection: Connection, run_id: int) -> Run | None:
+    """Return one run, None where there is none of this number."""
+    return next(iter(_runs(connection, "id = ?", run_id)), None)
+
+
+def last_run(connection: Connection, *states: RunState) -> Run | None:
+    """Return the newest run in one of these states; in any, if none is named."""
+    marks = ", ".join("?" * len(states))
+    where = f"state IN ({marks})" if states else "1 = 1"
+    return next(iter(_runs(connection, f"{where} ORDER BY id DESC LIMIT 1", *states)), None)
+
+
+def _runs(connection: Connection, where: str, *values: object) -> list[Run]:
+    order = "" if "ORDER BY" in where else " ORDER BY id DESC"
+    statement = f"SELECT {_COLUMNS} FROM training_run WHERE {where}{order}"
+    return [_run(row) for row in connection.exec_driver_sql(statement, values)]
+
+
+def _run(row: Any) -> Run:
+    plan, data, metrics, verdict, progress = (json.loads(text or "null") for text in row[5:10])
+    return Run(row[0], row[1], RunState(row[2]), row[3], row[4], plan, data, metrics, verdict,
+               progress, row[10])  # fmt: skip
