@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config, open_database
-from daemon.cli.output import Column, Kind, document_option, write_document, write_rows
+from daemon.cli.output import (
+    Column,
+    Kind,
+    document_option,
+    write_document,
+    write_lines,
+    write_rows,
+)
 from daemon.errors import TrainingError, UsageError
 from daemon.text import one_line
 
@@ -55,6 +62,7 @@ def advise(backbones: tuple[str, ...], config: Path | None, form: str) -> None:
     app.prepare_environment(load_config(config).settings)
     yield_to_others()
     engine, loaded = open_database(config)
+    app.make_folders(loaded.settings)
     wiring = app.Wiring(loaded)
     from daemon.advising import compare_backbones
     from daemon.learning.advice import recommend
@@ -68,8 +76,7 @@ def advise(backbones: tuple[str, ...], config: Path | None, form: str) -> None:
         write_document(_document(rows, advice))
     else:
         write_rows(map(_line, rows), _COLUMNS, "table")
-        for line in _advice_lines(rows, advice, loaded.settings.model):
-            click.echo(line)
+        write_lines(_advice_lines(rows, advice, loaded.settings.model))
     if advice is None:
         raise TrainingError("no backbone could be measured; the rows above say why")
 

@@ -36,8 +36,9 @@ class Trial:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `accuracy`."""
-        return sqrt(self.accuracy * (1 - self.accuracy) / len(self.right))
+        """Standard error of `accuracy`, never 0 for what a few images said."""
+        share = (sum(self.right.values()) + 1) / (len(self.right) + 2)
+        return sqrt(share * (1 - share) / len(self.right))
 
 
 @dataclass(frozen=True, slots=True)

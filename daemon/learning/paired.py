@@ -29,9 +29,8 @@ class Paired:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of `difference`, from what each image says of both models."""
-        apart = (self.gained + self.lost) / self.images
-        return sqrt(max(0.0, apart - self.difference**2) / self.images)
+        """The standard error that `difference` has where both models are as good."""
+        return sqrt(self.gained + self.lost) / self.images
 
     @property
     def p_worse(self) -> float:
