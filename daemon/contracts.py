@@ -117,7 +117,11 @@ class Head(Protocol):
         """Return scores `[N, C]` (`[N, 1]` for `binary`) computed from a map `[N, h, w, F]`."""
 
     def targets(self, indices: "NDArray[np.int64]", classes: int) -> "NDArray[np.float32]":
-        """Turn class numbers `[N]` into what the loss compares the scores with."""
+        """Turn class numbers `[N]` into what the loss compares the scores with.
+
+        A head of independent scores is also given 0 and 1, `[N, C]`, where images have several
+        classes.
+        """
 
     def loss(self) -> "keras.losses.Loss":
         """Return the cross-entropy (or other loss) that training minimises."""
@@ -149,8 +153,9 @@ class SolvedHead(Head, Protocol):
     ) -> None:
         """Set the weights of `layers`, the part of the head behind its pooling.
 
-        `rows` are pooled features `[N, F]`, `indices` their class numbers `[N]`, `weights` how
-        much each counts `[N]`; `strength` is one of `strengths()`.
+        `rows` are pooled features `[N, F]`, `indices` their class numbers `[N]` (for a head of
+        independent scores also 0 and 1, `[N, C]`), `weights` how much each counts `[N]`;
+        `strength` is one of `strengths()`.
         """
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from daemon.errors import TrainingError
@@ -35,16 +35,24 @@ class Gathered:
 
 
 def gather(
-    engine: "Engine", now: str, min_per_class: int, progress: Progress, as_of: str | None = None
+    engine: "Engine",
+    now: str,
+    min_per_class: int,
+    progress: Progress,
+    as_of: str | None = None,
+    many: bool = False,
 ) -> Gathered:
     """Put labelled images on their sides where they have none, and gather all that can be used.
 
-    `as_of` takes the labels as they stood at a moment. `progress` is told of the stage `find`.
+    `as_of` takes the labels as they stood at a moment; `many` keeps all labels of an image in
+    place of the newest. `progress` is told of the stage `find`.
     Raises `TrainingError` when fewer than two classes have `min_per_class` images.
     """
     settle_sides(engine, now)
     labelled = LabelledImages(engine)
     images = labelled.now() if as_of is None else labelled.as_of(as_of)
+    if not many:
+        images = [replace(image, labels=image.labels[:1]) for image in images]
     paths = {image.sha256: image.paths for image in images}
     found = locate(paths, TrainingRuns(engine).folders(), progress)
     left_out = [skipped for image in images if (skipped := _unusable(image, found))]

@@ -11,6 +11,7 @@ from daemon.clock import utc_text
 from daemon.config import Selection
 from daemon.delivery import sink_names
 from daemon.gathering import Gathered, gather, keep
+from daemon.label_sources import has_many_labels
 from daemon.learning.audit import Finding
 from daemon.learning.evidence import GateVerdict
 from daemon.learning.schedule import Plan
@@ -156,7 +157,8 @@ def prepare(
     """
     now = utc_text(wiring.clock.now())
     least = wiring.loaded.settings.retrain.min_per_class
-    gathered = gather(engine, now, least, bench.progress, as_of)
+    many = has_many_labels(wiring.catalogue, wiring.loaded)
+    gathered = gather(engine, now, least, bench.progress, as_of, many)
     dataset = gathered.dataset
     features = read_features(bench, dataset.classes, dataset.examples, plan.seed)
     findings = audit_images(dataset.examples, features, gathered.left_out)

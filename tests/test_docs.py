@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from random import Random
 
 import click
 import pytest
@@ -36,11 +37,13 @@ def pages_to_replay():
 
 
 def draw(path: Path, seed: int, ground: str) -> None:
-    """Draw a picture that no other seed gives: a disc on a coloured ground."""
+    """Draw a picture that looks like no other: discs on a coloured ground."""
     image = Image.new("RGB", (160, 120), ground)
-    x, y = 20 + seed * 7 % 100, 20 + seed * 11 % 60
-    colour = (seed * 37 % 256, 40 + seed * 53 % 200, seed * 91 % 256)
-    ImageDraw.Draw(image).ellipse((x, y, x + 40, y + 40), fill=colour)
+    random = Random(f"{ground} {seed}")
+    for _ in range(7):
+        x, y, size = random.randrange(130), random.randrange(90), random.randrange(15, 45)
+        colour = tuple(random.randrange(256) for _ in range(3))
+        ImageDraw.Draw(image).ellipse((x, y, x + size, y + size), fill=colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 

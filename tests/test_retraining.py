@@ -237,3 +237,32 @@ def test_the_command_trains_only_what_is_due(labelled, classifyd, tmp_path):
     assert "only by `classifyd retrain --now`" in classifyd("retrain").out
     assert classifyd("retrain", "--now", "--dry-run").code == 2
     assert "there is no training run 9" in classifyd("runs", "9").err
+
+
+def test_all_labels_of_an_image_are_learned_where_it_may_have_several(shop, classifyd, tmp_path):
+    config = CONFIG.replace("image_size: 48", "image_size: 48, head: multilabel")
+    wiring, engine = open_shop(tmp_path, config)
+    folder = draw_classes(tmp_path / "in")
+    assert classifyd("labels", "import", folder, "--yes").code == 0
+    bright = tmp_path / "bright.csv"
+    paths = [path for name in ("green", "red") for path in (folder / name).iterdir()]
+    bright.write_text("path,label\n" + "".join(f"{path},colourful\n" for path in paths))
+    assert classifyd("labels", "import", bright, "--yes").code == 0
+    result = retrain(wiring, engine, default_plan(wiring, "asked for"), quiet)
+    assert set(result.version.classes) == {"blue", "colourful", "green", "red"}
+    run = ask(engine, find_run, result.run_id)
+    assert run.data["classes"]["colourful"]["train"] > run.data["classes"]["red"]["train"]
+    (sure,) = _confidences(wiring, result.version, [folder / "green" / "000.png"])
+    classes = dict(zip(result.version.classes, sure, strict=True))
+    assert min(classes["colourful"], classes["green"]) > max(classes["blue"], classes["red"])
+    engine.dispose()
+
+
+def _confidences(wiring, version, paths):
+    import keras
+    from PIL import Image
+
+    folder = wiring.loaded.settings.state_dir / "models" / version.bundle
+    model = keras.saving.load_model(folder / "model.keras")
+    pixels = [np.asarray(Image.open(path).resize((48, 48)), np.uint8) for path in paths]
+    return np.asarray(model(np.stack(pixels)))[:, :-1]

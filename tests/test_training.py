@@ -122,7 +122,7 @@ def test_training_learns_and_judges_on_images_it_never_saw(folder, tmp_path):
     assert Counter(image.side for image in trained.images) == {"train": 24, "holdout": 6}
     assert (trained.images[0].facts.width, trained.images[0].facts.height) == (24, 20)
     assert stages["features"] == (30, 30)
-    assert stages["score"] == (6, 6)
+    assert stages["score"] == (24, 24)
 
 
 def test_unreadable_files_are_reported_and_stop_nothing(folder, tmp_path):

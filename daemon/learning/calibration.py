@@ -1,7 +1,8 @@
 """How far confidence may be believed: measured, and mended by one number.
 
 Pure over arrays. What goes in must come from images that the model did not learn from, and for
-choosing the temperature never from the holdout.
+choosing the temperature never from the holdout. What is true of images (`truth`) are class
+numbers `[N]`, or 0 and 1 `[N, C]` where images have several classes.
 """
 
 import numpy as np
@@ -16,6 +17,17 @@ _STEPS = 60
 _TINY = 1e-7
 
 
+def is_right(confidences: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of which images `[N]` the surest class is a true one.
+
+    `truth` are class numbers `[N]`, or 0 and 1 `[N, C]` where images have several classes.
+    """
+    surest = confidences.argmax(axis=1)
+    if truth.ndim == 1:
+        return np.asarray(surest == truth)
+    return np.asarray(truth[np.arange(len(truth)), surest] == 1)
+
+
 def calibration_error(
     confidences: NDArray[np.float32], truth: NDArray[np.int64], bins: int = BINS
 ) -> float:
@@ -27,7 +39,7 @@ def calibration_error(
     if not len(truth):
         return 0.0
     sure = confidences.max(axis=1).astype(np.float64)
-    right = confidences.argmax(axis=1) == truth
+    right = is_right(confidences, truth)
     parts = np.array_split(np.argsort(sure, kind="stable"), min(bins, len(truth)))
     gaps = [len(part) * abs(sure[part].mean() - right[part].mean()) for part in parts]
     return float(sum(gaps) / len(truth))
@@ -38,11 +50,10 @@ def log_loss(
 ) -> float:
     """Return the mean surprise (natural logarithm) at the true classes of raw scores `[N, C]`."""
     confidences = np.clip(read_scores(reading, scores, temperature), _TINY, 1 - _TINY)
-    picked = confidences[np.arange(len(truth)), truth]
     if reading != "independent":
-        return float(-np.log(picked).mean())
-    others = np.log1p(-confidences).sum(axis=1) - np.log1p(-picked)
-    return float(-(np.log(picked) + others).mean() / confidences.shape[1])
+        return float(-np.log(confidences[np.arange(len(truth)), truth]).mean())
+    told = truth if truth.ndim == 2 else np.eye(confidences.shape[1], dtype=np.int64)[truth]
+    return float(-np.where(told == 1, np.log(confidences), np.log1p(-confidences)).mean())
 
 
 def choose_temperature(

@@ -34,8 +34,12 @@ def audit_images(
 def suspicious_labels(
     dataset: Dataset, found: OutOfFold | None, reading: str, temperature: float = 1.0
 ) -> list[Finding]:
-    """Return labels that are probably wrong, by answers of models that had not seen them."""
-    if found is None or len(dataset.classes) < 2:
+    """Return labels that are probably wrong, by answers of models that had not seen them.
+
+    Empty where images have several classes, of which none need be the surest.
+    """
+    has_several = any(example.also for example in dataset.examples)
+    if found is None or has_several or len(dataset.classes) < 2:
         return []
     known = {example.sha256: example for example in dataset.examples}
     examples = [known[sha256] for sha256 in found.sha256s]

@@ -46,7 +46,8 @@ class Recipe:
 class OutOfFold:
     """Answers on training images by models that had not learned from them.
 
-    Of the images (SHA-256) that could be judged: class numbers `[N]`, raw scores `[N, C]`, and
+    Of the images (SHA-256) that could be judged: class numbers `[N]` (0 and 1 `[N, C]` where
+    images have several classes), raw scores `[N, C]`, and
     novelty `[N]` against the features of what that model had learned from.
     """
 

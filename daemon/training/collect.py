@@ -26,6 +26,11 @@ class Item:
     label: str
     sha256: str
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its class alone: a file lies in one class folder."""
+        return (self.label,)
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

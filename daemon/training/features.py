@@ -37,6 +37,10 @@ class Labelled(Protocol):
         """Its class."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """All its classes, that one first."""
+
+    @property
     def sha256(self) -> str:
         """What it is, in hexadecimal."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from daemon.classifier import with_novelty
+from daemon.learning.calibration import is_right
 from daemon.learning.dataset import Example
 from daemon.learning.schedule import Plan
 from daemon.learning.unknown import choose_references, confidence_threshold, novelty_limit
@@ -58,7 +59,7 @@ def _calibrated(bench: Bench, challenger: Challenger, found: OutOfFold, images: 
     reading = bench.recipe.head.reading
     measured = judge(reading, found)
     sure = read_scores(reading, found.scores, measured.temperature)
-    right = sure.argmax(axis=1) == found.truth
+    right = is_right(sure, found.truth)
     unknown = Unknown(
         target_error=bench.target_error,
         false_alarms=bench.false_alarms,

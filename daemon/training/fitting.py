@@ -65,6 +65,7 @@ class _Examples:
     head: Head
     rows: Indices
     labels: Indices
+    told: Indices
     class_weights: Numbers
 
     @classmethod
@@ -78,14 +79,27 @@ class _Examples:
     ) -> "_Examples":
         number = {name: number for number, name in enumerate(classes)}
         labels = np.array([number[item.label] for item in items], np.int64)
-        return cls(features, head, features.rows_of(items), labels, class_weights)
+        told = memberships(items, classes)
+        return cls(features, head, features.rows_of(items), labels, told, class_weights)
 
     def batch(self, chosen: Indices) -> tuple[Numbers, Numbers, Numbers]:
         """Return features, targets and weights of the chosen examples."""
         labels = self.labels[chosen]
-        targets = self.head.targets(labels, len(self.class_weights))
+        targets = self.head.targets(self.told[chosen], len(self.class_weights))
         inputs = self.features.rows[self.rows[chosen]].astype(np.float32)
         return inputs, targets, self.class_weights[labels]
+
+
+def memberships(items: Sequence[Labelled], classes: Sequence[str]) -> Indices:
+    """Return class numbers `[N]`, or where an image has several classes 0 and 1 `[N, C]`, as
+    heads that read each score by itself take their targets."""
+    number = {name: number for number, name in enumerate(classes)}
+    if all(len(item.labels) == 1 for item in items):
+        return np.array([number[item.label] for item in items], np.int64)
+    told = np.zeros((len(items), len(classes)), np.int64)
+    for row, item in enumerate(items):
+        told[row, [number[label] for label in item.labels]] = 1
+    return told
 
 
 def shuffled(count: int, size: int, random: np.random.Generator) -> Iterator[Indices]:
@@ -127,6 +141,6 @@ def class_weights(items: Sequence[Labelled], classes: Sequence[str], balance: bo
     """Weigh classes `[C]` so that each counts the same, and an image 1 on average."""
     if not balance:
         return np.ones(len(classes), np.float32)
-    counts = Counter(item.label for item in items)
+    counts = Counter(label for item in items for label in item.labels)
     weights = [len(items) / (len(classes) * counts[name]) for name in classes]
     return np.array(weights, np.float32)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float32]
 Loss = Callable[[Numbers, NDArray[np.int64]], tuple[Numbers, Numbers]]
-"""Of outputs `[n, C]` and class numbers `[n]`: each row's loss `[n]`, and its slope `[n, C]`."""
+"""Of outputs `[n, C]` and class numbers `[n]` (or 0 and 1 `[n, C]`): each row's loss `[n]`, and
+its slope `[n, C]`."""
 
 _BLOCK = 4096
 _MEMORY = 10  # pairs that L-BFGS remembers
@@ -182,4 +183,6 @@ def _inverse_curvature(
 
 
 def _one_hot(indices: NDArray[np.int64], like: Numbers) -> Numbers:
+    if indices.ndim == 2:  # 0 and 1 already, where a row has several classes
+        return indices.astype(np.float32)
     return np.asarray(np.eye(like.shape[1], dtype=np.float32)[indices])

@@ -24,7 +24,7 @@ from daemon.training.features import (
     open_cache,
     snapshot,
 )
-from daemon.training.fitting import class_weights, fit_head
+from daemon.training.fitting import class_weights, fit_head, memberships
 from daemon.training.split import split_holdout
 from daemon.training.validation import (
     FOLDS,
@@ -77,7 +77,8 @@ class Probe:
             rows = self._features.rows[self._features.rows_of(examples)]
             weights = class_weights(examples, self.classes, balance=True)
             indices = np.array([self.classes.index(example.label) for example in examples])
-            head.solve(self._back, rows, indices, weights[indices], strength)
+            told = memberships(examples, self.classes)
+            head.solve(self._back, rows, told, weights[indices], strength)
         else:
             options = training or HeadTraining(weight_decay=strength, seed=self.seed)
             self._descend(examples, options)
@@ -96,7 +97,11 @@ class Probe:
             sides = split_holdout(examples, options.seed + 1, options.validation)
             judged = [example for example in examples if sides[example.sha256] == "holdout"]
             rest = [example for example in examples if sides[example.sha256] == "train"]
-            learned = rest if {e.label for e in rest} == set(self.classes) else learned
+            learned = (
+                rest
+                if {label for e in rest for label in e.labels} == set(self.classes)
+                else learned
+            )
         head, progress = self._bench.recipe.head, self._bench.progress
         fit_head(self._back, head, self.classes, self._features, learned, judged, options, progress)
 
@@ -216,7 +221,7 @@ def _classifier(bench: Bench, classes: Sequence[str], seed: int) -> "keras.Model
 
 
 def _check_classes(classes: Sequence[str], examples: Sequence[Example]) -> None:
-    if missing := set(classes) - {example.label for example in examples}:
+    if missing := set(classes) - {label for example in examples for label in example.labels}:
         raise TrainingError(
             f"no image of class {min(missing)!r} is left to learn from: they are held out or"
             " cannot be read; label more of them"

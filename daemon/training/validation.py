@@ -1,19 +1,20 @@
 """Judging a way of learning on the training side alone: folds, and what comes out of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.learning.calibration import calibration_error, choose_temperature, log_loss
+from daemon.learning.calibration import calibration_error, choose_temperature, is_right, log_loss
 from daemon.learning.dataset import Example
 from daemon.learning.groups import groups
 from daemon.learning.unknown import choose_references, novelty
 from daemon.scores import read_scores
 from daemon.training.challenger import OutOfFold
+from daemon.training.fitting import memberships
 
 FOLDS = 5
 NEVER = -1
@@ -77,11 +78,12 @@ def cross_validate(
     seed: int,
 ) -> OutOfFold | None:
     """Hold out the first `count` folds in turn; None where no image can be held out."""
-    parts = []
+    parts, truth = [], memberships(examples, classes)
     for fold in range(count):
         held_out = np.flatnonzero(folds == fold)
         if len(held_out):
-            parts.append(_judge(learner, examples, classes, held_out, seed))
+            found = _judge(learner, examples, classes, held_out, seed)
+            parts.append(replace(found, truth=truth[held_out]))
     return _joined(parts) if parts else None
 
 
@@ -128,7 +130,7 @@ def judge(reading: str, found: OutOfFold) -> Judgement:
     before = read_scores(reading, found.scores)
     after = read_scores(reading, found.scores, temperature)
     return Judgement(
-        float((after.argmax(axis=1) == found.truth).mean()),
+        float(is_right(after, found.truth).mean()),
         log_loss(reading, found.scores, found.truth, temperature),
         temperature,
         calibration_error(before, found.truth),
