@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -110,11 +109,14 @@ def _known(
 
 
 def _each_image_once(rows: Iterable[Row]) -> Iterator[Row]:
-    seen: set[Any] = {None}
+    """Yield the first row of each image, and those that are of none."""
+    seen: set[int] = set()
     for row in rows:
-        if row["image_id"] is None or row["image_id"] not in seen:
-            seen.add(row["image_id"])
+        image_id = row["image_id"]
+        if image_id not in seen:
             yield row
+        if image_id is not None:
+            seen.add(image_id)
 
 
 def _listed(kind: str, why: str, row: Row, reason: str) -> Row:
