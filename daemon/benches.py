@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from daemon.app import Wiring, decode_limits
-from daemon.config import Selection
+from daemon.config import ModelSettings, Selection
 from daemon.config.selection import AUTO
 from daemon.contracts import Retrainer, SolvedHead
 from daemon.learning.schedule import Plan
@@ -27,18 +27,21 @@ _FIRST_HEAD = Selection("softmax")
 
 
 @contextlib.contextmanager
-def a_bench(wiring: Wiring, plan: Plan, progress: Progress) -> Iterator[Bench]:
+def a_bench(
+    wiring: Wiring, plan: Plan, progress: Progress, model: ModelSettings | None = None
+) -> Iterator[Bench]:
     """Make what a strategy works with; its scratch folder is gone afterwards.
 
-    The budget of the plan begins now.
+    The budget of the plan begins now. `model` takes the place of the configured one.
     """
     settings = wiring.loaded.settings
+    model = model or settings.model
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=settings.state_dir))
     try:
         yield Bench(
-            recipe=_recipe(wiring),
-            heads=_heads(wiring),
+            recipe=_recipe(wiring, model),
+            heads=_heads(wiring, model.head),
             features=settings.state_dir / "features",
             scratch=scratch,
             limits=decode_limits(settings),
@@ -68,9 +71,8 @@ def plan_record(bench: Bench, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _recipe(wiring: Wiring) -> Recipe:
-    model, base = wiring.loaded.settings.model, wiring.loaded.base
-    backbones = wiring.catalogue.backbones
+def _recipe(wiring: Wiring, model: ModelSettings) -> Recipe:
+    backbones, base = wiring.catalogue.backbones, wiring.loaded.base
     backbone = backbones.build(model.backbone, base)
     height, width = model.image_size or (backbone.default_size, backbone.default_size)
     choice = _FIRST_HEAD if model.head.name == AUTO else model.head
@@ -85,10 +87,9 @@ def _recipe(wiring: Wiring) -> Recipe:
     )
 
 
-def _heads(wiring: Wiring) -> tuple[str, ...]:
+def _heads(wiring: Wiring, chosen: Selection) -> tuple[str, ...]:
     """Name the heads that may be chosen: with `auto`, those that are quickly fitted and give an
     image one label."""
-    chosen = wiring.loaded.settings.model.head
     if chosen.name != AUTO:
         return (chosen.name,)
     built = (_head(wiring, name, {}).head for name in wiring.catalogue.heads.entries)

@@ -6,7 +6,7 @@ the methods, never with the module.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -87,6 +87,17 @@ class Backbone(Protocol):
 
         Raises `WeightsError` when `weights` is not at hand or does not fit.
         """
+
+
+@runtime_checkable
+class CachedBackbone(Backbone, Protocol):
+    """A backbone whose `imagenet` weights are fetched once and kept on this machine.
+
+    Offered beside `build`, so that `classifyd advise` measures what is here and fetches nothing.
+    """
+
+    def at_hand(self, height: int, width: int) -> Sequence[Mapping[str, Any]]:
+        """Return the options with which such weights for images of this size are here."""
 
 
 class Head(Protocol):

@@ -1,5 +1,7 @@
 """Paths and other strangers' text, made fit to be stored and shown."""
 
+from typing import Any
+
 
 def display_path(path: bytes) -> str:
     """Return a path as text for people; bytes that are no UTF-8 become `\\xNN`."""
@@ -12,3 +14,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(value: Any) -> str:
+    """Write plain data as YAML on one line, as configuration has it."""
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    return str(text).split("\n")[0]

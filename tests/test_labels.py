@@ -54,12 +54,12 @@ def test_a_label_needs_no_source_and_no_known_class(classifyd, photos, filled, l
     assert "label         cat" in classifyd("why", "photos/0.png").out
 
 
-def test_the_same_label_again_changes_nothing_another_retracts_it(classifyd, photos, filled):
+def test_the_same_label_again_confirms_it_another_retracts_it(classifyd, photos, filled):
     classifyd("label", "photos/0.png", "cat")
     assert classifyd("label", "photos/0.png", "cat").out == "photos/0.png: cat already\n"
     assert classifyd("label", "photos/0.png", "dog").out == "photos/0.png: dog (was cat)\n"
     rows = filled.execute("SELECT label, retracted_at IS NULL FROM label ORDER BY id")
-    assert rows == [("cat", 0), ("dog", 1)]
+    assert rows == [("cat", 0), ("cat", 0), ("dog", 1)]
 
 
 def test_a_label_belongs_to_the_content_wherever_it_lies(classifyd, photos, filled, listed):

@@ -1,4 +1,4 @@
-"""What to label next, which labels to check, and whether more labels are worth it."""
+"""What to label next, and whether more labels are worth it."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -11,55 +11,36 @@ from daemon.learning.dataset import Example
 from daemon.learning.ranking import (
     by_features,
     by_hashes,
-    disagreements,
-    uncertainty,
     worth_labelling,
 )
 
 
-def sureness(*margins):
-    top = 0.5 + np.array(margins) / 2
-    return np.stack([top, 1 - top], axis=1).astype(np.float32)
+def doubt(*margins):
+    return 1 - np.array(margins, np.float32)
 
 
-def test_a_small_margin_is_uncertain():
-    assert uncertainty(sureness(0, 0.4, 1)).tolist() == pytest.approx([1, 0.6, 0])
-    assert uncertainty(np.array([[0.3], [0.9]], np.float32)).tolist() == pytest.approx([0.7, 0.1])
-
-
-def test_the_most_uncertain_come_first_and_copies_of_them_last():
+def test_the_most_doubtful_come_first_and_copies_of_them_last():
     rng = np.random.default_rng(0)
     places = rng.normal(size=(6, 20))
     scenes = np.repeat(places, 10, axis=0) + rng.normal(0, 1e-4, (60, 20))
     margins = np.repeat([0.05, 0.1, 0.2, 0.3, 0.4, 0.5], 10) + np.tile(np.arange(10) * 1e-3, 6)
-    chosen = worth_labelling(sureness(*margins), by_features(scenes), count=12)
+    chosen = worth_labelling(doubt(*margins), by_features(scenes), count=12)
     assert [row // 10 for row in chosen[:6]] == [0, 1, 2, 3, 4, 5]
     assert len(set(chosen)) == 12
 
 
 def test_what_is_like_a_labelled_image_is_not_asked_for():
     hashes = ["0123456789abcdef", "0123456789abcdee", "fedcba9876543210", "f0f0a5a53c3c9696"]
-    confidences = sureness(0.0, 0.1, 0.6, 0.7)
-    assert worth_labelling(confidences, by_hashes(hashes), labelled=[0]) == [2, 3, 1]
-    assert worth_labelling(confidences, by_hashes(hashes), labelled=[0, 1, 2, 3]) == []
+    doubts = doubt(0.0, 0.1, 0.6, 0.7)
+    assert worth_labelling(doubts, by_hashes(hashes), labelled=[0]) == [2, 3, 1]
+    assert worth_labelling(doubts, by_hashes(hashes), labelled=[0, 1, 2, 3]) == []
 
 
 def test_images_that_are_all_the_same_are_still_ranked():
-    chosen = worth_labelling(sureness(0.5, 0.1, 0.9), by_hashes(["00ff00ff00ff00ff"] * 3))
+    chosen = worth_labelling(doubt(0.5, 0.1, 0.9), by_hashes(["00ff00ff00ff00ff"] * 3))
     assert chosen == [1, 0, 2]
-    assert worth_labelling(sureness(0.5), by_hashes(["00ff00ff00ff00ff"])) == [0]
-    assert worth_labelling(np.zeros((0, 2), np.float32), by_hashes([])) == []
-
-
-def test_disagreements_come_surest_first():
-    confidences = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]], np.float32)
-    found = disagreements(["cat", "cat", "cat", "emu"], ("cat", "dog"), confidences)
-    assert [(each.row, each.label, each.taken_for) for each in found] == [
-        (2, "cat", "dog"),
-        (3, "emu", "cat"),
-        (1, "cat", "dog"),
-    ]
-    assert found[0].confidence == pytest.approx(0.8)
+    assert worth_labelling(doubt(0.5), by_hashes(["00ff00ff00ff00ff"])) == [0]
+    assert worth_labelling(doubt(), by_hashes([])) == []
 
 
 def points(law, images=1000, labels=(10, 20, 30, 40, 50)):

@@ -102,3 +102,23 @@ def test_a_person_reads_every_figure():
         "calibration 45.0% between sure and right",
         "under blur 25.0%",
     ]
+
+
+def test_the_learning_curve_answers_for_each_class_whether_enough_is_labelled():
+    def points(*right):
+        return [{"labels": 10 * n, "right": r, "images": 10} for n, r in enumerate(right, 1)]
+
+    curves = [
+        {"label": None, "points": points(4, 7, 10), "says": "rising", "at_twice": 1, "why": "more"},
+        {"label": "cat", "points": points(8, 8, 8), "says": "plateau", "at_twice": 1, "why": "no"},
+        {"label": "emu", "points": [], "says": "too early", "at_twice": None, "why": "too few"},
+    ]
+    lines = list(scorecard_lines({"learning_curve": curves, "epochs": 3}))
+    assert [" ".join(line.split()) for line in lines] == [
+        "enough labels?",
+        "all (each) ▁▄█ more",
+        "cat ▆▆▆ no",
+        "emu too few",
+        "epochs 3",
+    ]
+    assert list(scorecard_lines({"learning_curve": []})) == []

@@ -199,7 +199,11 @@ class Replay:
 
     def _environment(self) -> Mapping[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        own = {name: value for name, value in os.environ.items() if "CLASSIFYD" not in name}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if "CLASSIFYD" not in name and name != "KERAS_HOME"
+        }
         return own | {"HOME": str(self.home), "PATH": path, "COLUMNS": "200"}
 
 

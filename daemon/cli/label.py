@@ -69,7 +69,8 @@ def _give(desk: "Desk", path: Path, names: list[str]) -> None:
     for finding in findings:
         if finding.effect is Effect.UNKNOWN:
             raise UsageError(f"{printable(str(path))}: {finding.reason}")
-    desk.importer.commit(findings, "label", user(), utc_text(time.time()))
+    # Said again it is confirmed, and `classifyd review` need not ask any more.
+    desk.importer.commit(findings, "label", user(), utc_text(time.time()), again=True)
     for finding in findings:
         name = finding.line.label
         was = ", ".join(finding.before)

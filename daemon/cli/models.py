@@ -15,6 +15,7 @@ from daemon.cli.output import (
     document_option,
     format_option,
     write_document,
+    write_lines,
     write_rows,
 )
 from daemon.cli.scorecard import scorecard_lines
@@ -74,8 +75,7 @@ def show(name: str | None, config: Path | None, form: str) -> None:
     for key in ("name", "backbone", "head", "classes", "bundle", "created_at"):
         value = told[key]
         click.echo(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
-    for line in scorecard_lines(told["metrics"]):
-        click.echo(line)
+    write_lines(scorecard_lines(told["metrics"]))
     for deployed in told["deployments"]:
         click.echo(f"active from  {deployed['deployed_at']}: {deployed['reason']}")
 

@@ -113,6 +113,12 @@ def write_document(document: Any) -> None:
         stream.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output."""
+    with _opened(None) as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
 def shown(value: Any, kind: Kind) -> str:
     """Write one value for people."""
     if value is None:

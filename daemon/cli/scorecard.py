@@ -1,8 +1,9 @@
 """What training measured, as a person reads it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+_BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = {
     "holdout_accuracy",
     "holdout_images",
@@ -14,6 +15,7 @@ _SHOWN = {
     "calibration_error",
     "gap",
     "robustness",
+    "learning_curve",
     "test_top1",
     "test_images",
 }
@@ -33,6 +35,7 @@ def scorecard_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         taken = ", ".join(f"{other} ({n})" for other, n in mistakes.get(name, {}).items())
         yield f"  {name:<16} {_share(share)}" + (f"  taken for {taken}" if taken else "")
     yield from _sureness(metrics)
+    yield from _enough(metrics.get("learning_curve") or ())
     for key, value in metrics.items():
         if key not in _SHOWN:
             yield f"{key:<12} {value}"
@@ -49,6 +52,31 @@ def _sureness(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'calibration':<12} {_share(metrics['calibration_error'])} between sure and right"
     for name, share in metrics.get("robustness", {}).items():
         yield f"  under {name:<10} {_share(share)}"
+
+
+def _enough(curves: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield lines that answer "have I labelled enough?", for all classes and for each.
+
+    A bar for each model of the learning curve, from the one that learned from fewest labels: the
+    lowest bar is the least accuracy of all curves, the highest 100 %.
+    """
+    if not curves:
+        return
+    yield "enough labels?"
+    least = min((share for curve in curves for share in _accuracies(curve)), default=0.0)
+    for curve in curves:
+        name = "all (each)" if curve["label"] is None else curve["label"]
+        bars = "".join(_bar(share, least) for share in _accuracies(curve))
+        yield f"  {name:<16} {bars:<5}  {curve['why']}"
+
+
+def _accuracies(curve: Mapping[str, Any]) -> list[float]:
+    return [point["right"] / point["images"] for point in curve["points"] if point["images"]]
+
+
+def _bar(share: float, least: float) -> str:
+    height = (share - least) / (1 - least) if least < 1 else 1.0
+    return _BARS[round(height * (len(_BARS) - 1))]
 
 
 def _share(value: float) -> str:

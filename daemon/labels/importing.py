@@ -27,6 +27,7 @@ class Effect(StrEnum):
 
 
 _WRITES = frozenset({Effect.NEW, Effect.CHANGED})
+_SAYS = _WRITES | {Effect.UNCHANGED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,17 @@ class Importer:
     title_of: Callable[[Path], str]
     many: bool
 
-    def commit(self, findings: Iterable[Finding], source: str, who: str | None, now: str) -> int:
-        """Give the new and the changed labels; returns how many are new."""
-        wanted = [f for f in findings if f.effect in _WRITES]
+    def commit(
+        self,
+        findings: Iterable[Finding],
+        source: str,
+        who: str | None,
+        now: str,
+        again: bool = False,
+    ) -> int:
+        """Give the new and the changed labels, `again` also those that stand already; returns
+        how many were given."""
+        wanted = [f for f in findings if f.effect in (_SAYS if again else _WRITES)]
         self._list([f.content for f in wanted if f.content is not None], now)
         labels = [
             ForImage(
@@ -147,7 +156,7 @@ class Importer:
             for finding in wanted
             if finding.content is not None
         ]
-        return self.known.give(labels, source, self.many, now)
+        return self.known.give(labels, source, self.many, now, again)
 
     def _list(self, contents: Iterable[Content], now: str) -> None:
         """Put files that the inbox does not have, as they are now, into it."""

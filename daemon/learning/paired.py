@@ -1,7 +1,7 @@
 """Whether one model is better or worse than another on the same images, beyond noise."""
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ class Paired:
     other_right: int
     gained: int
     lost: int
+
+    @property
+    def difference(self) -> float:
+        """How much larger a share of the images the first model gets right, -1 to 1."""
+        return (self.gained - self.lost) / self.images
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error that `difference` has where both models are as good."""
+        return sqrt(self.gained + self.lost) / self.images
 
     @property
     def p_worse(self) -> float:

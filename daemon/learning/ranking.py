@@ -1,7 +1,6 @@
-"""What is most worth a person's look next: images to label, and labels to check."""
+"""Which images are most worth labelling next: doubtful ones that differ from each other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,34 +9,22 @@ Numbers = NDArray[np.float32]
 Distances = Callable[[int], Numbers]
 """Gives how far every row is from one row, `float32[N]`."""
 
-_LEAST = 1e-3  # among copies of what was asked for, the most uncertain still comes first
+_LEAST = 1e-3  # among copies of what was asked for, the most doubtful still comes first
 _SAMPLE = 50
 
 
-def uncertainty(confidences: Numbers) -> Numbers:
-    """Return 1 minus the margin between the two surest classes, `float32[N]`, 0 to 1.
-
-    Margin sampling (Scheffer, Decomain and Wrobel, "Active Hidden Markov Models for Information
-    Extraction", 2001).
-    """
-    if confidences.shape[1] < 2:
-        return np.asarray(1 - confidences[:, 0], np.float32)
-    two = np.partition(confidences, -2, axis=1)[:, -2:]
-    return np.asarray(1 - (two[:, 1] - two[:, 0]), np.float32)
-
-
 def worth_labelling(
-    confidences: Numbers, distances: Distances, labelled: Sequence[int] = (), count: int = 50
+    doubt: Numbers, distances: Distances, labelled: Sequence[int] = (), count: int = 50
 ) -> list[int]:
     """Return the rows most worth labelling, the best first, none of them `labelled`.
 
-    `confidences` is `float32[N, C]`. Each next row is the most uncertain, less so the nearer it
-    is to one chosen before or already labelled: farthest-first traversal (Gonzalez, "Clustering
-    to minimize the maximum intercluster distance", 1985) weighed by the margin. So ten frames
+    `doubt` is `float32[N]`, 0 (sure) to 1. Each next row is the most doubtful, less so the nearer
+    it is to one chosen before or already labelled: farthest-first traversal (Gonzalez, "Clustering
+    to minimize the maximum intercluster distance", 1985) weighed by the doubt. So ten frames
     of one puzzling scene are asked for once. What is far enough gains nothing by being farther,
     or oddities would come first.
     """
-    unsure = uncertainty(confidences)
+    unsure = np.array(doubt, np.float32)
     far = _far_enough(distances, len(unsure))
     apart = np.ones(len(unsure), np.float32)
     for row in labelled:
@@ -71,26 +58,3 @@ def _far_enough(distances: Distances, count: int) -> float:
     apart = [np.delete(distances(row), row) for row in sample]
     found = float(np.median(np.concatenate(apart))) / 2 if count > 1 else 0.0
     return found or 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """A labelled image that the model takes for another class, and how sure it is (0 to 1)."""
-
-    row: int
-    label: str
-    taken_for: str
-    confidence: float
-
-
-def disagreements(
-    labels: Sequence[str], classes: Sequence[str], confidences: Numbers
-) -> list[Disagreement]:
-    """Return where label and prediction differ, the surest prediction first."""
-    taken = confidences.argmax(axis=1)
-    found = [
-        Disagreement(row, label, classes[taken[row]], float(confidences[row, taken[row]]))
-        for row, label in enumerate(labels)
-        if classes[taken[row]] != label
-    ]
-    return sorted(found, key=lambda each: -each.confidence)

@@ -81,8 +81,13 @@ class KnownFiles:
         with reading(self._engine) as connection:
             return set(connection.execute(query).scalars())
 
-    def give(self, labels: Sequence[ForImage], source: str, many: bool, now: str) -> int:
-        """Write images that are new, and their labels; returns how many labels are new."""
+    def give(
+        self, labels: Sequence[ForImage], source: str, many: bool, now: str, again: bool = False
+    ) -> int:
+        """Write images that are new, and their labels; returns how many labels are new.
+
+        With `again` a label that an image has already counts as new.
+        """
         with writing(self._engine) as connection:
             facts = {each.sha256: each.facts for each in labels if each.facts is not None}
             if facts:
@@ -91,7 +96,7 @@ class KnownFiles:
             ids = _ids(connection, {each.sha256 for each in labels})
             for each in labels:
                 _point(connection, each, ids[each.sha256])
-            return give(connection, _given(labels, ids), source, many, now)
+            return give(connection, _given(labels, ids), source, many, now, again)
 
     def retract(self, image_id: int, label: str | None, now: str) -> int:
         """Retract an image's labels, or one of them; returns how many."""

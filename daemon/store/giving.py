@@ -21,15 +21,24 @@ class Given:
     at: str | None = None
 
 
-def give(connection: Connection, given: Iterable[Given], source: str, many: bool, now: str) -> int:
+def give(
+    connection: Connection,
+    given: Iterable[Given],
+    source: str,
+    many: bool,
+    now: str,
+    again: bool = False,
+) -> int:
     """Give labels; returns how many are new.
 
     `many`: an image may have several labels. Else the last word counts, whoever had said
-    otherwise before. A label that an image has already is not given twice.
+    otherwise before. A label that an image has already is not given twice; with `again` it takes
+    the place of the older one, as the word of somebody who looked once more.
     """
     wanted = {(each.image_id, each.label if many else ""): each for each in given}
     return sum(
-        _give_some(connection, some, source, many, now) for some in _chunks(list(wanted.values()))
+        _give_some(connection, some, source, many, now, again)
+        for some in _chunks(list(wanted.values()))
     )
 
 
@@ -39,13 +48,17 @@ def _chunks(given: Sequence[Given]) -> Iterator[Sequence[Given]]:
 
 
 def _give_some(
-    connection: Connection, given: Sequence[Given], source: str, many: bool, now: str
+    connection: Connection, given: Sequence[Given], source: str, many: bool, now: str, again: bool
 ) -> int:
     rows = current(connection, [each.image_id for each in given])
     if not many:
         wanted = {each.image_id: each.label for each in given}
         _retract(connection, [row.id for row in rows if row.label != wanted[row.image_id]], now)
     there = {(row.image_id, row.label) for row in rows}
+    if again:
+        repeated = there & {(each.image_id, each.label) for each in given}
+        _retract(connection, [row.id for row in rows if (row.image_id, row.label) in repeated], now)
+        there -= repeated
     fresh = [_row(each, source, now) for each in given if (each.image_id, each.label) not in there]
     if fresh:
         connection.execute(insert(Label), fresh)

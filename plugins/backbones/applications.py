@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -139,6 +139,16 @@ class Application:
         if weights != "none":
             load_weights(net, weights)
         return net
+
+    def at_hand(self, height: int, width: int) -> Sequence[Mapping[str, Any]]:
+        """Return the widths (no options where there is one only) whose ImageNet weights for
+        images of this size lie in Keras' folder."""
+        folder, network = _models_folder(), self._network
+        return [
+            {} if alpha is None else {"alpha": alpha}
+            for alpha in network.alphas or (None,)
+            if (folder / network.weights_file(height, width, alpha)).is_file()
+        ]
 
     def _construct(self, height: int, width: int, weights: str | None) -> "keras.Model":
         import keras
