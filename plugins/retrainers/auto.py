@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -98,20 +99,26 @@ def _numbers(options: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
 
 
 def _best(tried: "Sequence[Challenger]") -> "Challenger":
-    """Return the challenger of least calibrated log loss on the images that all were judged by;
-    one that could not be measured comes last."""
+    return reduce(_better, tried)
+
+
+def _better(best: "Challenger", other: "Challenger") -> "Challenger":
+    """Return which has less calibrated log loss on the images that both were judged by.
+
+    Two at a time, so that one that the budget gave few folds takes no images away from the others'
+    comparison. One that could not be measured loses.
+    """
     from daemon.training.validation import judge
 
-    measured = [each.out_of_fold for each in tried if each.out_of_fold is not None]
-    common = set.intersection(*(set(found.sha256s) for found in measured)) if measured else set()
-
-    def loss(challenger: "Challenger") -> float:
-        found = challenger.out_of_fold
-        if found is None or not common:
-            return float("inf")
-        return judge(challenger.recipe.head.reading, found.on(common)).loss
-
-    return min(tried, key=loss)
+    ours, theirs = best.out_of_fold, other.out_of_fold
+    if ours is None or theirs is None:
+        return other if ours is None and theirs is not None else best
+    both = set(ours.sha256s) & set(theirs.sha256s)
+    loss, other_loss = (
+        judge(each.recipe.head.reading, found.on(both)).loss if both else 0.0
+        for each, found in ((best, ours), (other, theirs))
+    )
+    return other if other_loss < loss else best
 
 
 @hookimpl
