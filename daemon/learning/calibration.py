@@ -36,13 +36,21 @@ def calibration_error(
 def log_loss(
     reading: str, scores: NDArray[np.float32], truth: NDArray[np.int64], temperature: float = 1.0
 ) -> float:
-    """Return the mean surprise (natural logarithm) at the true classes of raw scores `[N, C]`."""
-    confidences = np.clip(read_scores(reading, scores, temperature), _TINY, 1 - _TINY)
+    """Return the mean surprise at the true classes of raw scores `[N, C]`."""
+    return float(surprises(reading, scores, truth, temperature).mean())
+
+
+def surprises(
+    reading: str, scores: NDArray[np.float32], truth: NDArray[np.int64], temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Return how surprising each true class is, `[N]` natural logarithms, given raw scores."""
+    read = read_scores(reading, scores, temperature).astype(np.float64)
+    confidences = np.clip(read, _TINY, 1 - _TINY)
     picked = confidences[np.arange(len(truth)), truth]
     if reading != "independent":
-        return float(-np.log(picked).mean())
+        return -np.log(picked)
     others = np.log1p(-confidences).sum(axis=1) - np.log1p(-picked)
-    return float(-(np.log(picked) + others).mean() / confidences.shape[1])
+    return np.asarray(-(np.log(picked) + others) / confidences.shape[1])
 
 
 def choose_temperature(
