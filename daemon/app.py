@@ -254,7 +254,9 @@ class Wiring:
         arrivals = Arrivals(inbox, self.clock)
 
         def start(lane: Lane, version: Version) -> None:
-            lane.executor.start(worker_setup(self.loaded, version), mailbox.put)
+            from daemon.serving import serving_setup
+
+            lane.executor.start(serving_setup(self, version), mailbox.put)
 
         switcher = Switcher(models, pipeline, mailbox, self.make_lane, start)
         return Parts(
@@ -270,7 +272,6 @@ class Wiring:
             label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             retrain=RetrainThread(LabelChanges(self, engine), self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
-            runtime=settings.runtime.name,
             formats=tuple(sorted(settings.decode.formats)),
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationInfo
 
 from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.preprocessing import Scaling
@@ -178,6 +178,26 @@ class Runtime(Protocol):
         """Load the bundle directory and warm it up; raises `RuntimeLoadError`."""
 
 
+@runtime_checkable
+class CompiledRuntime(Runtime, Protocol):
+    """A runtime that executes a form of the model which is made once for this machine.
+
+    Offered beside `load`, which such a runtime refuses. Compiling needs Keras, executing does not.
+    """
+
+    def key(self) -> Mapping[str, JsonValue]:
+        """Return what the compiled form depends on beside bundle and processor: versions, options.
+
+        Raises `RuntimeLoadError` where what it needs is not installed.
+        """
+
+    def compile(self, model: "keras.Model", folder: Path) -> None:
+        """Write the compiled form of a bundle's model into an empty folder."""
+
+    def open(self, folder: Path, max_batch: int) -> Executable:
+        """Make executable what `compile` wrote, warm; raises `RuntimeLoadError`."""
+
+
 class Intake(Protocol):
     """Where a source hands in what it sees; every call may be made from any thread and blocks
     while the engine is behind."""
@@ -251,7 +271,8 @@ class WorkerSetup:
 
     `plugins` are the configured outside plugins, so that an outside runtime is found there too;
     `base` is the folder that relative paths in `runtime_options` count from. The two limits of
-    `unknown` take the place of the bundle's own where they are not None.
+    `unknown` take the place of the bundle's own where they are not None. `compiled` is the folder
+    of the bundle's compiled form, where the runtime needs one.
     """
 
     bundle: Path
@@ -264,12 +285,15 @@ class WorkerSetup:
     top_k: int = 5
     unknown_threshold: float | None = None
     unknown_novelty: float | None = None
+    compiled: Path | None = None
 
 
 class Executor(Protocol):
     """Runs batches on workers, here or elsewhere."""
 
     workers: int
+    runtime: str | None
+    """What the workers execute the model with, once started."""
     trouble: str | None
     """What keeps workers from working now, for `status`; None when all is well."""
 

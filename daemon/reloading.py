@@ -11,7 +11,7 @@ from daemon.pipeline import BatchRule
 from daemon.service import Reloaded
 
 _log = logging.getLogger("classifyd")
-_WORKERS = frozenset({"runtime", "executor", "decode", "unknown"})
+_WORKERS = frozenset({"runtime", "executor", "decode", "unknown", "agreement"})
 _SOURCES = frozenset({"sources", "labels"})
 _LABELS = frozenset({"labels", "model"})
 _AT_ONCE = frozenset({"log", "batch", "retrain", "gate"}) | _SOURCES | _LABELS | _WORKERS

@@ -44,7 +44,6 @@ class Parts:
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
     loop: Loop
-    runtime: str
     formats: Sequence[str]
 
 
@@ -212,7 +211,7 @@ class Service:
         tally, lane = parts.loop.tally, parts.pipeline.lane
         return {
             "workers": lane.executor.workers if lane else 0,
-            "runtime": parts.runtime,
+            "runtime": lane.executor.runtime if lane else None,
             "model": lane.name if lane else None,
             "in_flight": parts.pipeline.in_flight,
             "images": tally.finished,

@@ -18,6 +18,7 @@ from daemon.errors import ClassifydError
 from daemon.quiet import hush_pillow
 
 if TYPE_CHECKING:
+    from daemon.contracts import Executable, Runtime
     from daemon.manifest import Manifest
     from daemon.scores import Limits
     from daemon.worker import Worker
@@ -100,7 +101,7 @@ def _build(setup: WorkerSetup) -> "Worker":
     catalogue = Catalogue(load_plugins(plugins.BUILTIN, setup.plugins))
     runtime = catalogue.runtimes.build(Selection(setup.runtime, setup.runtime_options), setup.base)
     manifest = read_manifest(setup.bundle)
-    executable = runtime.load(setup.bundle, setup.max_batch)
+    executable = _executable(runtime, setup)
     read = partial(
         verdicts,
         classes=manifest.classes,
@@ -113,6 +114,14 @@ def _build(setup: WorkerSetup) -> "Worker":
     )
     gc.freeze()
     return Worker(executable, read, manifest.geometry, setup.limits)
+
+
+def _executable(runtime: "Runtime", setup: WorkerSetup) -> "Executable":
+    from daemon.contracts import CompiledRuntime
+
+    if setup.compiled is not None and isinstance(runtime, CompiledRuntime):
+        return runtime.open(setup.compiled, setup.max_batch)
+    return runtime.load(setup.bundle, setup.max_batch)
 
 
 def _limits(manifest: "Manifest", setup: WorkerSetup) -> "Limits":

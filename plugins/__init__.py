@@ -14,6 +14,7 @@ BUILTIN = (
     "plugins.heads.linear_svm",
     "plugins.heads.prototype",
     "plugins.runtimes.keras_runtime",
+    "plugins.runtimes.openvino_runtime",
     "plugins.sources.folder",
     "plugins.labels.class_folder",
     "plugins.sinks.jsonl",

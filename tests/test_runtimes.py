@@ -1,4 +1,4 @@
-"""The keras runtime: any number of images in, Keras' own scores out, memory flat."""
+"""Runtimes: any number of images in, Keras' own scores out, memory flat."""
 
 import subprocess
 import sys
@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from bundles import make_manifest
 
+import plugins
 from daemon import artifacts
+from daemon.catalogue import Catalogue
+from daemon.config import Selection
+from daemon.contracts import CompiledRuntime
 from daemon.errors import BundleError, RuntimeLoadError
+from daemon.loader import load_plugins
 from daemon.preprocessing import Geometry
 from plugins.runtimes.keras_runtime import (
     KerasOptions,
@@ -21,6 +26,7 @@ from plugins.runtimes.keras_runtime import (
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 MAX_BATCH = 6
+REGISTERED = Catalogue(load_plugins(plugins.BUILTIN, ())).runtimes
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +52,35 @@ def executable(bundle):
     return KerasRuntime(KerasOptions()).load(bundle, MAX_BATCH)
 
 
+@pytest.fixture(scope="module", params=sorted(REGISTERED.entries))
+def any_executable(request, model, bundle, tmp_path_factory):
+    """The bundle as each registered runtime executes it."""
+    runtime = REGISTERED.build(Selection(request.param), Path())
+    if not isinstance(runtime, CompiledRuntime):
+        return runtime.load(bundle, MAX_BATCH)
+    assert runtime.key()
+    with pytest.raises(RuntimeLoadError, match="models compile"):
+        runtime.load(bundle, MAX_BATCH)
+    folder = tmp_path_factory.mktemp("compiled")
+    runtime.compile(model, folder)
+    return runtime.open(folder, MAX_BATCH)
+
+
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 6, 7, 40])
-def test_scores_are_those_of_keras_for_any_number_of_images(model, executable, images, count):
-    scores = executable(images[:count])
+def test_scores_are_those_of_keras_for_any_number_of_images(model, any_executable, images, count):
+    scores = any_executable(images[:count])
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, model(images[:count]).numpy(), atol=1e-5)
 
 
-def test_an_image_has_the_same_scores_in_any_batch(executable, images):
-    together = executable(images)
-    alone = np.concatenate([executable(image[None]) for image in images])
+def test_an_image_has_the_same_scores_in_any_batch(any_executable, images):
+    together = any_executable(images)
+    alone = np.concatenate([any_executable(image[None]) for image in images])
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
@@ -70,14 +90,14 @@ def test_few_batch_sizes_reach_the_graph():
     assert batch_sizes(32) == [1, 2, 4, 8, 16, 32]
 
 
-def test_memory_stays_flat_over_thousands_of_odd_batches(executable, images):
+def test_memory_stays_flat_over_thousands_of_odd_batches(any_executable, images):
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     def run(calls):
         counts = np.random.default_rng(calls).integers(1, 3 * MAX_BATCH, calls)
         for count in counts:
-            executable(images[:count])
+            any_executable(images[:count])
 
     run(200)
     before = resident()
@@ -110,14 +130,14 @@ def test_a_second_model_loads_beside_the_first(bundle, executable, images):
     np.testing.assert_array_equal(second(images), executable(images))
 
 
-def test_registering_loads_neither_keras_nor_numpy():
+def test_registering_loads_nothing_heavy():
     code = (
-        "import sys; from plugins.runtimes import keras_runtime as plugin\n"
-        "print([f.name for f in plugin.register_runtimes()],"
-        " sorted({'keras', 'tensorflow', 'numpy', 'PIL'} & set(sys.modules)))"
+        "import sys; from plugins.runtimes import keras_runtime, openvino_runtime\n"
+        "print([f.name for p in (keras_runtime, openvino_runtime) for f in p.register_runtimes()],"
+        " sorted({'keras', 'tensorflow', 'numpy', 'PIL', 'openvino'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['keras'] []"
+    assert done.stdout.strip() == "['keras', 'openvino'] []"

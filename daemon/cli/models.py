@@ -9,6 +9,7 @@ import click
 
 from daemon.cli.common import config_option, load_config, open_database
 from daemon.cli.compare import compare
+from daemon.cli.compiling import compile_model, row_lines, row_values, version_named
 from daemon.cli.output import (
     Column,
     Kind,
@@ -41,6 +42,7 @@ def models() -> None:
 
 
 models.add_command(compare)
+models.add_command(compile_model)
 
 
 @models.command("list")
@@ -62,13 +64,15 @@ def list_models(config: Path | None, form: str) -> None:
 @document_option
 def show(name: str | None, config: Path | None, form: str) -> None:
     """Show one model version (the active one by default): classes, metrics, when it was live."""
-    from daemon.errors import UsageError
+    from daemon.compiling import COMPILED, known_rows
+    from daemon.store.models import Models
 
-    registry = _registry(config)
-    version = registry.find(name) if name else registry.active()
-    if version is None:
-        raise UsageError("no model version is active yet; start the daemon once, or train one")
-    told = _story(registry, version)
+    engine, loaded = open_database(config)
+    registry = Models(engine)
+    version = version_named(registry, name)
+    state = loaded.settings.state_dir
+    rows = known_rows(state / "models" / version.bundle, state / COMPILED)
+    told = _story(registry, version) | {"runtimes": row_values(rows)}
     if form == "json":
         write_document(told)
         return
@@ -76,6 +80,8 @@ def show(name: str | None, config: Path | None, form: str) -> None:
         value = told[key]
         click.echo(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
     write_lines(scorecard_lines(told["metrics"]))
+    if rows:
+        write_lines(["executed on this machine by", *row_lines(rows)])
     for deployed in told["deployments"]:
         click.echo(f"active from  {deployed['deployed_at']}: {deployed['reason']}")
 
@@ -200,10 +206,3 @@ def _who() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _registry(config: Path | None) -> "Models":
-    from daemon.store.models import Models
-
-    engine, _ = open_database(config)
-    return Models(engine)

@@ -36,12 +36,14 @@ _Selected = Annotated[
 ]
 
 AUTO = "auto"
-"""In place of a head's name: the training strategy chooses it."""
+"""In place of a head's name: the training strategy chooses it; of a runtime's: the fastest."""
 
 # The marker `x-kind` is replaced by the schema of that kind's plugins: see `daemon.config.schema`.
 BackboneChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "backbones"})]
 HeadChoice = Annotated[_Selected, WithJsonSchema({"anyOf": [{"const": AUTO}, {"x-kind": "heads"}]})]
-RuntimeChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "runtimes"})]
+RuntimeChoice = Annotated[
+    _Selected, WithJsonSchema({"anyOf": [{"const": AUTO}, {"x-kind": "runtimes"}]})
+]
 SourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sources"})]
 LabelSourceChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "label_sources"})]
 SinkChoice = Annotated[_Selected, WithJsonSchema({"x-kind": "sinks"})]

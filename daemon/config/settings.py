@@ -160,6 +160,25 @@ class LabelsSettings(_Strict):
             yield f"sources.{number}", source
 
 
+class AgreementSettings(_Strict):
+    """How alike the answers of a compiled model and of Keras must be, else Keras serves."""
+
+    labels: float = Field(
+        default=1.0,
+        strict=True,
+        ge=0,
+        le=1,
+        description="Share of images that must get the same label (0 to 1).",
+    )
+    difference: float = Field(
+        default=0.01,
+        strict=True,
+        gt=0,
+        le=1,
+        description="Largest difference of a score that is allowed (0 to 1).",
+    )
+
+
 class RetrainSettings(_Strict):
     """When labels start a training run, how it learns, and what it may cost."""
 
@@ -261,8 +280,12 @@ class Settings(_Strict):
     )
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
-        default=Selection("keras"), description="What executes the active model version."
+        default=Selection(AUTO),
+        description="What executes the active model version: openvino, keras, or auto, which takes "
+        "the fastest on this machine that agrees with Keras.",
+        examples=["{name: openvino, precision: bf16}"],
     )
+    agreement: Annotated[AgreementSettings, Section] = AgreementSettings()
     batch: Annotated[BatchSettings, Section] = BatchSettings()
     decode: Annotated[DecodeSettings, Section] = DecodeSettings()
     labels: Annotated[LabelsSettings, Section] = LabelsSettings()
@@ -296,7 +319,8 @@ class Settings(_Strict):
         yield "model.backbone", "backbones", self.model.backbone
         if self.model.head.name != AUTO:
             yield "model.head", "heads", self.model.head
-        yield "runtime", "runtimes", self.runtime
+        if self.runtime.name != AUTO:
+            yield "runtime", "runtimes", self.runtime
         yield "executor", "executors", self.executor
         for number, source in enumerate(self.sources):
             yield f"sources.{number}", "sources", source

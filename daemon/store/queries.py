@@ -68,6 +68,17 @@ def model_versions(connection: Connection) -> Iterator[Row]:
         yield {**row, "active": row["status"] == "active"}
 
 
+def newest_images(connection: Connection, count: int) -> Iterator[tuple[bytes, str]]:
+    """Yield path and SHA-256 of the files that were classified last and are there."""
+    statement = (
+        "SELECT path_bytes, sha256 FROM file JOIN image ON image.id = image_id"
+        " WHERE state = 'done' AND is_current = 1 AND removed_at IS NULL"
+        " ORDER BY classified_at DESC LIMIT :count"
+    )
+    rows = connection.exec_driver_sql(statement, {"count": count})
+    yield from ((row.path_bytes, row.sha256) for row in rows)
+
+
 def known_labels(connection: Connection) -> list[str]:
     """Return the classes of all model versions."""
     statement = "SELECT DISTINCT value FROM model_version, json_each(classes) ORDER BY value"

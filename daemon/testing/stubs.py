@@ -95,6 +95,7 @@ class StubExecutor:
 
     def __init__(self, answer: Callable[[Batch], BatchResult], workers: int = 1) -> None:
         self.workers = workers
+        self.runtime: str | None = None
         self.trouble: str | None = None
         self.setup: WorkerSetup | None = None
         self.waiting: list[Batch] = []

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import queue
 import threading
 import time
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from daemon.contracts import Executor, Factory, Options, WorkerSetup
 from daemon.domain import Batch, BatchResult
@@ -27,9 +29,19 @@ _log = logging.getLogger("classifyd")
 class LocalOptions(Options):
     """Options of the `local` executor."""
 
-    workers: int = Field(
-        1, ge=1, le=256, description="Worker processes; each holds the model in memory."
+    workers: int | Literal["auto"] = Field(
+        "auto",
+        description="worker processes (1 to 256), each of which holds the model in memory; auto:"
+        " one for each processor where the model is compiled, else one",
+        union_mode="left_to_right",
     )
+
+    @field_validator("workers")
+    @classmethod
+    def _few(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= 256:
+            raise ValueError("must be auto or a whole number from 1 to 256")
+        return value
 
 
 class _Process:
@@ -107,7 +119,9 @@ class LocalExecutor:
     """Batches wait in one queue; each worker's thread takes the next as soon as it is free."""
 
     def __init__(self, options: LocalOptions) -> None:
-        self.workers = options.workers
+        self._options = options
+        self.workers = 1 if options.workers == "auto" else options.workers
+        self.runtime: str | None = None
         self.trouble: str | None = None
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -118,6 +132,9 @@ class LocalExecutor:
 
     def start(self, setup: WorkerSetup, deliver: Callable[[BatchResult], None]) -> None:
         """Start all workers at once and return when the last is warm."""
+        self.runtime = setup.runtime
+        if self._options.workers == "auto" and setup.compiled is not None:
+            self.workers = len(os.sched_getaffinity(0))
         try:
             processes = [self._add(setup) for _ in range(self.workers)]
             for process in processes:
