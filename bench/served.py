@@ -16,7 +16,7 @@ class Daemon:
     """Runs while in context, warm and watching its inbox; serves a bundle with the defaults."""
 
     def __init__(self, folder: Path, bundle: Path) -> None:
-        self._daemon = DaemonProcess(folder, {"runtime": "keras", "plugins": []})
+        self._daemon = DaemonProcess(folder, {"runtime": "auto", "plugins": []})
         self._daemon.deploy(bundle)
         self._rows = 0
 
