@@ -126,6 +126,7 @@ WRONG = {
     "decode: {formats: []}": "decode.formats: must be a list of at least one format",
     "log: {level: inf}": "log.level: must be 'debug', 'info', 'warning' or 'error', got \"inf\"",
     "model: {image_size: [96, 8]}": "must be null, a side or [height, width], 16 to 4096 pixels",
+    "model: {image_size: [64]}": "must be null, a side or [height, width], 16 to 4096 pixels",
     "model: {fit: stretched}": "did you mean stretch?",
     "model: {name: a/b}": "must be 1 to 100 letters, digits, dots, dashes or underscores",
     "model: {backbone: [1]}": "model.backbone: must be a plugin's name, or a mapping of `name`",

@@ -47,7 +47,7 @@ def _image_size(value: object) -> tuple[int, int] | None:
     match value:
         case None:
             return None
-        case int(side) | [int(side)] if _is_side(side):
+        case int(side) if _is_side(side):
             return side, side
         case [int(height), int(width)] if _is_side(height) and _is_side(width):
             return height, width
