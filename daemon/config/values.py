@@ -30,7 +30,14 @@ def _database(text: str, info: ValidationInfo) -> str:
         if not (url := _SQLITE_URL.fullmatch(text)):
             raise ValueError("must be the plain path of a file for SQLite")
         text = url["path"]
-    return text if "://" in text else from_base(text, info)
+    if "://" in text:
+        return text
+    if text == ":memory:":
+        raise ValueError("must be the path of a file, since one in memory forgets everything")
+    path = from_base(text, info)
+    if Path(path).is_dir():
+        raise ValueError("must be the path of a file, not of a folder; name a file in it")
+    return path
 
 
 def _weights(text: str, info: ValidationInfo) -> str:
