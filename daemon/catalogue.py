@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from daemon.config import Selection, Settings
+from daemon.classifier import resolve_weights, size_problem, weights_problem
+from daemon.config import ModelSettings, Selection, Settings
 from daemon.config.problems import Problem, nearest, problems
 from daemon.config.reading import dotted
 from daemon.contracts import (
@@ -18,12 +19,13 @@ from daemon.contracts import (
     Gate,
     Head,
     LabelSource,
+    ParticularBackbone,
     Retrainer,
     Runtime,
     Sink,
     Source,
 )
-from daemon.errors import ConfigError, PluginError
+from daemon.errors import ConfigError, PluginError, WeightsError
 from daemon.loader import Plugins
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Catalogue:
     def validate(
         self, settings: Settings, base: Path, origins: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """Check every selection in the settings without building any.
+        """Check every selection in the settings, and whether the parts of a model fit.
 
         `origins` (of `daemon.config.Loaded`) lets the `ConfigError` name file and line.
         """
@@ -144,8 +146,21 @@ class Catalogue:
             for key, kind, selection in settings.selections()
             for problem in tables[kind].problems(selection, base)
         ]
+        if not lines:
+            found = self._misfits(settings.model, base)
+            lines = [_line("model", problem, origins) for problem in found]
         if lines:
             raise ConfigError("\n".join(lines))
+
+    def _misfits(self, model: ModelSettings, base: Path) -> Iterator[Problem]:
+        """Yield what the backbone, which loads nothing yet, cannot take."""
+        try:
+            yield from _misfits(self.backbones.build(model.backbone, base), model)
+        except Exception as error:  # a stranger's plugin may do anything
+            said = f"{type(error).__name__}: {error}"
+            yield Problem(
+                ("backbone",), f"cannot be built ({said}); mend the plugin or take another"
+            )
 
     def commands(self, cli: "click.Group", taken: Collection[str] = ()) -> None:
         """Add the plugins' commands to `cli`; raises `PluginError` for a name already taken."""
@@ -181,6 +196,18 @@ class Catalogue:
                 self.plugins.fail(plugin, f"{hook} must return factories, got {got}")
             else:
                 yield plugin, factories
+
+
+def _misfits(backbone: Backbone, model: ModelSettings) -> Iterator[Problem]:
+    if model.image_size and (problem := size_problem(backbone, *model.image_size)):
+        yield Problem(("image_size",), problem)
+    if problem := weights_problem(backbone, model.weights):
+        yield Problem(("weights",), problem)
+    elif isinstance(backbone, ParticularBackbone):
+        try:
+            backbone.check_weights(resolve_weights(backbone, model.weights))
+        except WeightsError as error:
+            yield Problem(("backbone",), str(error))
 
 
 def _singular(kind: str) -> str:

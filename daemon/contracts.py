@@ -100,6 +100,17 @@ class CachedBackbone(Backbone, Protocol):
         """Return the options with which such weights for images of this size are here."""
 
 
+@runtime_checkable
+class ParticularBackbone(Backbone, Protocol):
+    """A backbone of which some options exclude some of its weights.
+
+    Offered beside `build`, so that the start refuses what no training could load.
+    """
+
+    def check_weights(self, weights: str) -> None:
+        """Raise `WeightsError` where its options have no such weights, one of its choices."""
+
+
 class Head(Protocol):
     """A trainable classifier on top of features; owns loss, metric and how scores are read.
 

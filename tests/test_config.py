@@ -305,6 +305,44 @@ def test_config_check_refuses_what_would_end_the_start(write, text, says):
     assert isinstance(ended.exception, ConfigError) and says in str(ended.exception)
 
 
+SMALL = "{name: mobilenet_v2, alpha: 0.3}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "model:\n  backbone: vgg16\n  weights: imagnet\n",
+            "config.yaml:3: model.weights: must be auto, imagenet, none (all that backbone 'vgg16' "
+            'offers) or the path of an existing file, got "imagnet"; did you mean imagenet?',
+        ),
+        ("model: {weights: image-net, backbone: vgg16}\n", "did you mean imagenet?"),
+        (
+            "model: {weights: imagenet}\n",
+            "config.yaml:1: model.weights: must be auto, bundled, none",
+        ),
+        ("model: {weights: w/no.weights.h5}\n", 'w/no.weights.h5"; there is no such file: put'),
+        ("model: {image_size: [64, 32]}\n", "config.yaml:1: model.image_size: must be at least 48"),
+        (
+            f"model:\n  backbone: {SMALL}\n",
+            "config.yaml:2: model.backbone: backbone 'mobilenet_v2' with alpha 0.3 has no ImageNet "
+            "weights: choose alpha 0.35, 0.5,",
+        ),
+    ],
+)
+def test_config_check_refuses_a_model_whose_parts_do_not_fit(write, text, says):
+    write(text)
+    ended = CliRunner().invoke(config_command, ["check"])
+    assert isinstance(ended.exception, ConfigError) and says in str(ended.exception)
+
+
+def test_weights_of_a_file_and_a_width_without_weights_are_fine(write, tmp_path):
+    (tmp_path / "small.h5").touch()
+    for weights in ("none", "small.h5"):
+        write(f"model: {{backbone: {SMALL}, weights: {weights}}}\n")
+        assert CliRunner().invoke(config_command, ["check"]).exception is None
+
+
 def test_config_show_lists_values_in_force_with_their_origin(write, tmp_path, monkeypatch):
     write("sources:\n- name: folder\n  path: a\n")
     monkeypatch.setenv("CLASSIFYD_BATCH__MAX_SIZE", "16")
