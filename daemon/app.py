@@ -106,6 +106,21 @@ def bundle_of(version: "Version", settings: Settings) -> Path:
     return settings.state_dir / "models" / version.bundle
 
 
+def check_bundle(version: "Version", settings: Settings) -> None:
+    """Raise `BundleError`, which tells how to go on, where a version's bundle is not whole."""
+    from daemon.artifacts import read_manifest
+    from daemon.errors import BundleError
+
+    bundle = bundle_of(version, settings)
+    try:
+        read_manifest(bundle)
+    except BundleError as error:
+        raise BundleError(
+            f"model version {version.name}: {error}, put {bundle} back from a backup, or go on "
+            "with another version: `classifyd models rollback`, `classifyd models activate NAME`"
+        ) from error
+
+
 def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
     """Return the active model version; before the first deployment, deploy the bundled one."""
     from daemon.delivery import sink_names
@@ -254,6 +269,7 @@ class Wiring:
         arrivals = Arrivals(inbox, self.clock)
 
         def start(lane: Lane, version: Version) -> None:
+            check_bundle(version, self.loaded.settings)
             lane.executor.start(worker_setup(self.loaded, version), mailbox.put)
 
         switcher = Switcher(models, pipeline, mailbox, self.make_lane, start)

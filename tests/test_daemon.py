@@ -431,9 +431,18 @@ def test_a_broken_model_leaves_the_old_one_serving_and_says_so(daemon):
 
 
 @pytest.mark.slow
-def test_a_daemon_without_any_loadable_model_ends_with_the_reason(daemon):
-    for model in daemon.folder.glob("state/models/stub-*/model.keras"):
-        model.write_bytes(b"damaged")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda bundle: (bundle / "model.keras").write_bytes(b"x"), "model.keras was altered"),
+        (shutil.rmtree, "there is no manifest.json"),
+    ],
+)
+def test_a_daemon_without_any_loadable_model_ends_with_the_reason(daemon, damage, says):
+    (bundle,) = daemon.folder.glob("state/models/stub-*")
+    damage(bundle)
     daemon.launch()
     assert daemon.wait(30.0) == 1
-    assert "model.keras was altered" in daemon.log.read_text()
+    said = daemon.log.read_text().splitlines()[-1]
+    assert "model version stub: bundle" in said and says in said
+    assert "models rollback" in said and f"put {bundle} back" in said
