@@ -45,7 +45,7 @@ models.add_command(compare)
 
 @models.command("list")
 @config_option
-@format_option()
+@format_option
 def list_models(config: Path | None, form: str) -> None:
     """List the model versions, newest first."""
     from daemon.store import queries
