@@ -358,6 +358,9 @@ def test_a_vanished_root_raises_an_alarm_loses_no_row_and_recovers(daemon):
     daemon.start()
     draw(daemon.inbox / "a.png", 1)
     daemon.until_done(1)
+    for folder in ("inbox", "labels"):
+        assert daemon.log.read_text().count(f"{daemon.folder / folder}: watched by inotify") == 1
+    assert daemon.log.read_text().count("inotify") == 2
     daemon.inbox.rename(daemon.folder / "unplugged")
     alarm = "SELECT alarm FROM source_state WHERE title = 'inbox'"
     until(lambda: daemon.query(alarm) != [(None,)])
