@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from daemon.classifier import resolve_weights, size_problem, weights_problem
 from daemon.config import ModelSettings, Selection, Settings
+from daemon.config.origins import located
 from daemon.config.problems import Problem, nearest, problems
 from daemon.config.reading import dotted
 from daemon.contracts import (
@@ -198,6 +199,17 @@ class Catalogue:
                 yield plugin, factories
 
 
+def check_titles(sources: Mapping[str, Source], origins: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for the second of two sources of one title; `sources` are by their
+    dotted keys."""
+    keys: dict[str, str] = {}
+    for key, source in sources.items():
+        if source.title in keys:
+            text = f"is called {source.title!r} like {keys[source.title]}; give it another `title`"
+            raise ConfigError(located(key, text, origins))
+        keys[source.title] = key
+
+
 def _misfits(backbone: Backbone, model: ModelSettings) -> Iterator[Problem]:
     if model.image_size and (problem := size_problem(backbone, *model.image_size)):
         yield Problem(("image_size",), problem)
@@ -221,9 +233,4 @@ def _claim(owners: dict[str, str], what: str, name: str, owner: str) -> None:
 
 
 def _line(key: str, problem: Problem, origins: Mapping[str, str]) -> str:
-    where = ".".join([key, *map(str, problem.key)])
-    around = where
-    while around not in origins and "." in around:
-        around = around.rpartition(".")[0]
-    place = origins.get(around, "default")
-    return f"{where}: {problem.text}" if place == "default" else f"{place}: {where}: {problem.text}"
+    return located(".".join([key, *map(str, problem.key)]), problem.text, origins)

@@ -129,6 +129,13 @@ WRONG = {
     "model: {image_size: [64]}": "must be null, a side or [height, width], 16 to 4096 pixels",
     "model: {fit: stretched}": "did you mean stretch?",
     "model: {name: a/b}": "must be 1 to 100 letters, digits, dots, dashes or underscores",
+    "model: {name: ..}": "a letter or digit first, and no number, got",
+    "model: {name: '12'}": "a letter or digit first, and no number, got",
+    "state_dir: config.yaml": "config.yaml:1: state_dir: must be a folder, not a file",
+    'state_dir: "a\\0"': "config.yaml:1: state_dir: must be a path",
+    "state_dir: ' '": 'config.yaml:1: state_dir: must be a path, got " "',
+    "database: ' '": 'config.yaml:1: database: must be a path, got " "',
+    "database: /dev/null": "config.yaml:1: database: must be the path of a file, not of a folder",
     "model: {backbone: [1]}": "model.backbone: must be a plugin's name, or a mapping of `name`",
     "sources: {name: folder}": 'sources: must be a list, got {"name": "folder"}',
     "sources:\n- path: inbox\n": "config.yaml:2: sources.0: must be a plugin's name, or a mapping",
@@ -295,7 +302,27 @@ def test_config_check_names_mistakes_in_plugin_options_too(write):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sources: [{name: folder, path: a}, {name: folder, path: a}]\n", "two are called 'a'"),
+        (
+            "sources:\n- {name: folder, path: a}\n- {name: folder, path: b, title: a}\n",
+            "config.yaml:3: sources.1: is called 'a' like sources.0; give it another `title`",
+        ),
+        (
+            "sources: [{name: folder, path: a, title: labels}]\n",
+            "labels.folder: is called 'labels' like sources.0",
+        ),
+        (
+            "sources:\n- name: folder\n  path: .\n",
+            "config.yaml:3: sources.0.path: the labels folder",
+        ),
+        ("labels:\n  folder: inbox/a\n", "config.yaml:2: labels.folder: the labels folder"),
+        ("executor: {name: local, workers: yes}\n", "workers: must be a number, got true"),
+        ("sinks: [{name: jsonl, path: .}]\n", "sinks.0.path: must be the path of a file, not of a"),
+        ("sinks: [{name: jsonl, path: x, max_mb: .inf}]\n", "max_mb: must be a finite number"),
+        ("sources: [{name: folder, path: ' '}]\n", 'sources.0.path: must be a path, got " "'),
+        (
+            "sources: [{name: folder, path: a, title: []}]\n",
+            "0.title: must be text, got []",
+        ),
         ("database: postgresql://host/name\n", "'postgresql' is not supported"),
     ],
 )
