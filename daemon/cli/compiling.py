@@ -28,7 +28,7 @@ COLUMNS = (
 @click.argument("name", required=False)
 @click.option("--anew", is_flag=True, help="Also what was compiled and compared before.")
 @config_option
-@format_option()
+@format_option
 def compile_model(name: str | None, anew: bool, config: Path | None, form: str) -> None:
     """Compile model version NAME (the active one by default) for this machine, and compare.
 
