@@ -33,6 +33,7 @@ _COMMANDS = {
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",
+    "demo": "daemon.cli.demo",
 }
 
 
