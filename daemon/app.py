@@ -50,14 +50,14 @@ def prepare_environment(settings: Settings) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make the state folder; raises `ConfigError` where that is not possible."""
-    from daemon.errors import ConfigError
+    from daemon.errors import ConfigError, way_out
 
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
-            "mend the rights of its parent or name another folder"
+            f"{way_out(error)}, or name another folder"
         ) from error
 
 

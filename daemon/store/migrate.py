@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect
 
 import migrations
-from daemon.errors import DatabaseError
+from daemon.errors import DatabaseError, way_out
 from daemon.store.database import open_engine, reading, sqlite_path, translated, writing
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise DatabaseError(
             f"{folder}: the database's folder cannot be made ({error.strerror}); "
-            "mend its rights or name another place with `database:`"
+            f"{way_out(error)}, or name another place with `database:`"
         ) from error
 
 
