@@ -63,10 +63,12 @@ def make_folders(settings: Settings) -> None:
 
 def upgraded_engine(loaded: Loaded) -> "Engine":
     """Bring the database up to date (made where missing, backed up where old) and open it."""
+    from daemon.progress import stages
     from daemon.store.database import open_engine
-    from daemon.store.migrate import upgrade
+    from daemon.store.migrate import STAGES, upgrade
 
-    done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups")
+    with stages(STAGES) as progress:
+        done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups", progress)
     if done.backup is not None:
         _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
     return open_engine(loaded.settings.database)

@@ -25,10 +25,13 @@ def db() -> None:
 @config_option
 def upgrade(config: Path | None) -> None:
     """Make the database, or bring it to this program's schema after a backup."""
+    from daemon.progress import stages
+    from daemon.store.migrate import STAGES
     from daemon.store.migrate import upgrade as upgrade_database
 
     settings = load_config(config).settings
-    done = upgrade_database(settings.database, _backups(settings))
+    with stages(STAGES) as progress:
+        done = upgrade_database(settings.database, _backups(settings), progress)
     if done.before == done.after:
         click.echo(f"{settings.database}: has schema {done.after} already; nothing to do")
     elif done.before is None:
@@ -64,8 +67,9 @@ def check(config: Path | None, drift: bool) -> None:
 @config_option
 def backup(file: Path | None, config: Path | None) -> None:
     """Copy the database to FILE while it is in use; by default into the state folder."""
+    from daemon.progress import stages
     from daemon.store.database import sqlite_path
-    from daemon.store.migrate import backup_file
+    from daemon.store.migrate import STAGES, backup_file
 
     settings = load_config(config).settings
     source = sqlite_path(settings.database)
@@ -74,7 +78,9 @@ def backup(file: Path | None, config: Path | None) -> None:
     if file is not None and file.exists():
         raise DatabaseError(f"{file}: exists already; name another file")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = backup_file(source, file or _backups(settings) / f"{source.stem}-{stamp}.db")
+    wanted = file or _backups(settings) / f"{source.stem}-{stamp}.db"
+    with stages(STAGES) as progress:
+        target = backup_file(source, wanted, progress)
     click.echo(f"{target}: holds the database as it is now")
 
 
