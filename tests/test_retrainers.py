@@ -101,6 +101,46 @@ def test_finetuning_moves_the_backbone_but_not_its_batch_statistics(tmp_path):
             assert not any(same)
 
 
+def test_blending_gives_the_mean_of_all_fits(tmp_path):
+    from daemon.learning.options import Tuning
+    from daemon.training.finetuning import FineTuner
+    from daemon.training.probing import Probe
+
+    data, bench = dataset(tmp_path), make_bench(tmp_path)
+    probe = Probe(bench, data.classes, data.on("train"), seed=0)
+    tuner = FineTuner(bench, probe, 1.0, Tuning(epochs=1, least_steps=4))
+    fits = []
+    for examples in (tuner.examples, tuner.examples[::2]):
+        tuner.fit(examples)
+        fits.append(tuner.model.get_weights())
+    tuner.blend()
+    assert any(not np.allclose(one, other) for one, other in zip(*fits, strict=True))
+    for one, other, mean in zip(*fits, tuner.model.get_weights(), strict=True):
+        np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
+
+
+def test_auto_takes_two_at_a_time_to_the_images_that_both_were_judged_by(tmp_path):
+    from daemon.training.challenger import Challenger, OutOfFold
+    from plugins.retrainers.auto import _best
+
+    def judged(strategy, right):
+        """Answers on images 0, 1, …: a 1 is right, a 0 wrong, None not judged."""
+        rows = [row for row, each in enumerate(right) if each is not None]
+        scores = np.array([[0.8, 0.2] if right[row] else [0.2, 0.8] for row in rows], np.float32)
+        truth = np.zeros(len(rows), int)
+        found = OutOfFold(tuple(map(str, rows)), truth, scores, scores[:, 0])
+        recipe = make_bench(tmp_path).recipe
+        return Challenger(recipe, ("a", "b"), None, make_plan(strategy), out_of_fold=found)
+
+    first = judged("probe", [1, 0, 1, 1, 0, 0])
+    second = judged("finetune", [1, 0, 1, 1, 1, 1])
+    single = judged("recipe", [0, 1, None, None, None, None])
+    assert _best([first, second, single], told := []) is second
+    assert [line.rpartition(", ")[2] for line in told] == ["6 images)", "2 images)"]
+    assert _best([replace(first, out_of_fold=None), single], []) is single
+    assert _best([first, replace(second, out_of_fold=None)], []) is first
+
+
 def test_auto_takes_the_best_out_of_fold_and_says_why(tmp_path):
     data, bench = dataset(tmp_path), make_bench(tmp_path)
     challenger = make_retrainer("auto", {}).train(make_plan("auto"), data, bench)

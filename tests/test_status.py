@@ -68,11 +68,11 @@ def test_latency_is_found_by_an_index(engine):
 def test_the_last_error_is_told_unless_it_is_among_the_failures(classifyd, filled):
     filled.model()
     filled.beat(last_error="the worker was killed by signal 9")
-    assert "last error the worker was killed by signal 9" in classifyd("status").out
+    assert "error     the worker was killed by signal 9" in classifyd("status").out
     filled.file("/in/a.jpg", "quarantined", reason="truncated")
     filled.execute("DELETE FROM heartbeat")
     filled.beat(last_error="/in/a.jpg: truncated")
-    assert "last error" not in classifyd("status").out
+    assert "error  " not in classifyd("status").out
 
 
 def watching(folder: Path, **options) -> subprocess.Popen:

@@ -22,13 +22,13 @@ _ANSWER = ("size", "fold", "method", "image", "truth", "taken", "sure", "raw", "
 
 
 def main() -> None:
-    """Do the tasks that are not done yet, size by size, fold by fold."""
+    """Do the tasks that are not done yet: all sizes on a fold, then the next fold."""
     given = _parser().parse_args()
     hush_pillow()
     import_keras()
     wiring, flowers = make_wiring(given.out), Flowers()
     others = strangers(given.out / "strangers")
-    for task in (Task(size, fold) for size in given.sizes for fold in range(FOLDS)):
+    for task in (Task(size, fold) for fold in range(FOLDS) for size in given.sizes):
         if _is_done(given.out, task):
             continue
         results = list(run_task(wiring, flowers, task, others, given.budget * 60))

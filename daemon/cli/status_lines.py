@@ -20,7 +20,7 @@ def lines(report: Report, now: datetime) -> Iterator[str]:
     for problem in report["problems"]:
         yield f"! {problem}"
     for name, value in _facts(report, now):
-        yield f"  {name:<11}{value}"
+        yield f"  {name:<10}{value}"
     if report["last_failures"]:
         yield "Last failures (all: `classifyd failed`)"
     for failure in report["last_failures"]:
@@ -34,7 +34,7 @@ def _facts(report: Report, now: datetime) -> Iterator[tuple[str, str]]:
     if report["daemon"]["is_running"]:
         yield from _work_facts(report["daemon"].get("detail", {}))
         if error := _other_error(report):
-            yield "last error", printable(error)
+            yield "error", printable(error)
     if speed := report["latency"]:
         yield "latency", _latency_text(speed)
     if last := report["last_classified_at"]:

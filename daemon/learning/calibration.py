@@ -48,12 +48,20 @@ def calibration_error(
 def log_loss(
     reading: str, scores: NDArray[np.float32], truth: NDArray[np.int64], temperature: float = 1.0
 ) -> float:
-    """Return the mean surprise (natural logarithm) at the true classes of raw scores `[N, C]`."""
-    confidences = np.clip(read_scores(reading, scores, temperature), _TINY, 1 - _TINY)
+    """Return the mean surprise at the true classes of raw scores `[N, C]`."""
+    return float(surprises(reading, scores, truth, temperature).mean())
+
+
+def surprises(
+    reading: str, scores: NDArray[np.float32], truth: NDArray[np.int64], temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Return how surprising what is true is, `[N]` natural logarithms, given raw scores."""
+    read = read_scores(reading, scores, temperature).astype(np.float64)
+    sure = np.clip(read, _TINY, 1 - _TINY)
     if reading != "independent":
-        return float(-np.log(confidences[np.arange(len(truth)), truth]).mean())
-    told = truth if truth.ndim == 2 else np.eye(confidences.shape[1], dtype=np.int64)[truth]
-    return float(-np.where(told == 1, np.log(confidences), np.log1p(-confidences)).mean())
+        return np.asarray(-np.log(sure[np.arange(len(truth)), truth]))
+    told = truth if truth.ndim == 2 else np.eye(sure.shape[1], dtype=np.int64)[truth]
+    return np.asarray(-np.where(told == 1, np.log(sure), np.log1p(-sure)).mean(axis=1))
 
 
 def choose_temperature(

@@ -38,17 +38,21 @@ class HeadTraining(Options):
 
 
 class Tuning(Options):
-    """How all layers are trained on."""
+    """How the layers of the backbone are trained on.
+
+    The first fifth stays: it finds edges and colours, which are the same everywhere, and since its
+    maps are the largest, going back through it takes as long as through all the rest.
+    """
 
     epochs: int = Field(16, ge=1, le=10_000, description="passes over the images")
     least_steps: int = Field(
         120, ge=1, description="fewest steps: of few images more passes are made"
     )
-    learning_rate: float = Field(4e-4, gt=0, le=1, description="highest rate of the cosine")
+    learning_rate: float = Field(8e-4, gt=0, le=1, description="highest rate of the cosine")
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="pull of all weights towards 0")
     batch_size: int = Field(32, ge=1, le=4096, description="images for each step")
     unfrozen: float = Field(
-        1.0, gt=0, le=1, description="share of the backbone's layers, from the last, that learn"
+        0.8, gt=0, le=1, description="share of the backbone's layers, from the last, that learn"
     )
     label_smoothing: float = Field(
         0.1, ge=0, lt=1, description="share of each target spread evenly over all classes"

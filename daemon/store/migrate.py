@@ -91,7 +91,7 @@ def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
             target = backups / f"{path.stem}-schema-{before}-{_stamp()}.db"
             backup = backup_file(path, target, progress)
         with writing(engine) as connection:
-            _run(connection, before, progress)
+            run_migrations(connection, before, progress)
         return Upgrade(before, known_head(), backup)
     finally:
         engine.dispose()
@@ -120,8 +120,11 @@ def _alembic_config(connection: Connection) -> "Config":
     return config
 
 
-def _run(connection: Connection, before: str | None, progress: Told) -> None:
-    """Take one step after the other, in the one transaction of `connection`."""
+def run_migrations(
+    connection: Connection, before: str | None = None, progress: Told = untold
+) -> None:
+    """Run what a database lacks that stands at `before`, all on an empty one, in the one
+    transaction of `connection`."""
     from alembic import command
 
     if before is None:  # nothing is there that could take time

@@ -8,7 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.learning.calibration import calibration_error, choose_temperature, is_right, log_loss
+from daemon.learning.calibration import (
+    calibration_error,
+    choose_temperature,
+    is_right,
+    log_loss,
+    surprises,
+)
 from daemon.learning.dataset import Example
 from daemon.learning.groups import groups
 from daemon.learning.unknown import choose_references, novelty
@@ -136,6 +142,37 @@ def judge(reading: str, found: OutOfFold) -> Judgement:
         calibration_error(before, found.truth),
         calibration_error(after, found.truth),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How much more log loss one way of learning has than another: mean over the images that
+    both were judged by, and its standard error."""
+
+    images: int
+    mean: float
+    error: float
+
+
+def gap(reading: str, found: OutOfFold, other_reading: str, other: OutOfFold) -> Gap | None:
+    """Compare calibrated out-of-fold answers image by image; None where they share fewer than 2.
+
+    Differences on the same images vary far less than the losses themselves.
+    """
+    both = set(found.sha256s) & set(other.sha256s)
+    if len(both) < 2:
+        return None
+    more = _calibrated_losses(reading, found.on(both)) - _calibrated_losses(
+        other_reading, other.on(both)
+    )
+    return Gap(len(both), float(more.mean()), float(more.std(ddof=1) / len(both) ** 0.5))
+
+
+def _calibrated_losses(reading: str, found: OutOfFold) -> NDArray[np.float64]:
+    """Each image's, in the order of their SHA-256."""
+    temperature = choose_temperature(reading, found.scores, found.truth)
+    losses = surprises(reading, found.scores, found.truth, temperature)
+    return np.asarray(losses[np.argsort(found.sha256s)])
 
 
 def affordable(fit_s: float, left_s: float, most: int) -> int:

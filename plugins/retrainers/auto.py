@@ -57,7 +57,7 @@ class Auto:
                 tried += _tried(strategy, head, plan, dataset, work, told)
         if not tried:
             raise TrainingError("no strategy could be trained: " + "; ".join(told))
-        best = _best(tried)
+        best = _best(tried, told)
         return replace(best, reasons=(f"{_title(best)} was chosen by auto", *told))
 
 
@@ -84,34 +84,51 @@ def _tried(
 
 
 def _head_of(tried: "list[Challenger]", bench: "Bench") -> tuple[str, ...]:
-    return (_best(tried).recipe.head.name,) if tried else bench.heads[:1]
+    return (_best(tried, []).recipe.head.name,) if tried else bench.heads[:1]
 
 
 def _title(challenger: "Challenger") -> str:
     assert challenger.plan is not None
     settled = ", ".join(f"{name} {value:g}" for name, value in _numbers(challenger.plan.options))
-    return f"{challenger.plan.strategy} with {challenger.recipe.head.name} ({settled})"
+    return f"{_name(challenger)} ({settled})"
+
+
+def _name(challenger: "Challenger") -> str:
+    assert challenger.plan is not None
+    return f"{challenger.plan.strategy} with {challenger.recipe.head.name}"
 
 
 def _numbers(options: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((name, options[name]) for name in ("strength", "folds") if name in options)
 
 
-def _best(tried: "Sequence[Challenger]") -> "Challenger":
-    """Return the challenger of least calibrated log loss on the images that all were judged by;
-    one that could not be measured comes last."""
-    from daemon.training.validation import judge
+def _best(tried: "Sequence[Challenger]", told: list[str]) -> "Challenger":
+    """Return the winner of a tournament; `told` hears how close it was."""
+    best, *others = tried
+    for other in others:
+        best = _better(best, other, told)
+    return best
 
-    measured = [each.out_of_fold for each in tried if each.out_of_fold is not None]
-    common = set.intersection(*(set(found.sha256s) for found in measured)) if measured else set()
 
-    def loss(challenger: "Challenger") -> float:
-        found = challenger.out_of_fold
-        if found is None or not common:
-            return float("inf")
-        return judge(challenger.recipe.head.reading, found.on(common)).loss
+def _better(best: "Challenger", other: "Challenger", told: list[str]) -> "Challenger":
+    """Return which has less calibrated log loss on the images that both were judged by.
 
-    return min(tried, key=loss)
+    Two at a time, so that one that the budget gave few folds takes no images away from the others'
+    comparison. One that could not be measured loses.
+    """
+    from daemon.training.validation import gap
+
+    ours, theirs = best.out_of_fold, other.out_of_fold
+    if ours is None or theirs is None:
+        return other if ours is None and theirs is not None else best
+    found = gap(other.recipe.head.reading, theirs, best.recipe.head.reading, ours)
+    if found is None:
+        return best
+    told.append(
+        f"{_name(other)} less {_name(best)}: log loss {found.mean:+.3f}"
+        f" (standard error {found.error:.3f}, {found.images} images)"
+    )
+    return other if found.mean < 0 else best
 
 
 @hookimpl

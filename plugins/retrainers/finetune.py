@@ -59,7 +59,8 @@ class Finetune:
         folds = options.folds or _affordable(tuner, bench)
         numbers = fold_numbers(tuner.examples, plan.seed)
         found = cross_validate(tuner, tuner.examples, tuner.classes, numbers, folds, plan.seed)
-        fit = Fit(tuner.model, tuner.classes, tuner.examples, tuner.fit(tuner.examples))
+        tuner.fit(tuner.examples)
+        fit = Fit(tuner.model, tuner.classes, tuner.examples, tuner.blend())
         return finish(bench, plan, fit, found, {"strength": strength, "folds": folds})
 
 
