@@ -46,7 +46,13 @@ def upgrade(config: Path | None) -> None:
 @config_option
 @click.option("--drift", is_flag=True, help="Compare the tables with the program's models too.")
 def check(config: Path | None, drift: bool) -> None:
-    """Read the whole database for damage and contradictions; exit 1 when there are any."""
+    """Read the whole database for damage and contradictions; exit 1 when there are any.
+
+    \b
+    Examples:
+      classifyd db check
+      classifyd db check --drift        tables, views and indexes too
+    """
     from daemon.store.consistency import problems
     from daemon.store.database import reading
     from daemon.store.shape import misshapen, promised
@@ -67,7 +73,13 @@ def check(config: Path | None, drift: bool) -> None:
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @config_option
 def backup(file: Path | None, config: Path | None) -> None:
-    """Copy the database to FILE while it is in use; by default into the state folder."""
+    """Copy the database to FILE while it is in use; by default into the state folder.
+
+    \b
+    Examples:
+      classifyd db backup                        into state/backups
+      classifyd db backup /mnt/nas/classifyd.db  elsewhere
+    """
     from daemon.progress import stages
     from daemon.store.database import sqlite_path
     from daemon.store.migrate import STAGES, backup_file

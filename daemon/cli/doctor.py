@@ -41,6 +41,10 @@ def doctor(config: Path | None, form: str) -> None:
     """Check folders, limits, disk, database, model and installation.
 
     Exits 1 when something keeps the daemon from its work.
+
+    \b
+    Example:
+      classifyd doctor                  before the first start, and when in doubt
     """
     findings = list(_findings(config))
     if form == "json":

@@ -80,6 +80,11 @@ def import_labels(
     Importing the same again changes nothing. A file that is wrong anywhere is refused as a whole.
     An image that does not exist, or that the file gives two labels, is told and left out; exits 1
     when nothing else is left.
+
+    \b
+    Examples:
+      classifyd labels import labels.csv --dry-run  what would change
+      classifyd labels import sorted --yes          class folders, from a script
     """
     from daemon.cli.labelling import open_desk
     from daemon.labels.reading import read_labels
@@ -163,7 +168,13 @@ def _commit(desk: "Desk", findings: "Iterable[Finding]", place: Path) -> None:
 @click.option("--copy", is_flag=True, help="Copy images into folders, instead of hard links.")
 @config_option
 def export_labels(form: str, output: Path | None, copy: bool, config: Path | None) -> None:
-    """Write all labels to a file that `labels import` takes, or images into class folders."""
+    """Write all labels to a file that `labels import` takes, or images into class folders.
+
+    \b
+    Examples:
+      classifyd labels export -o labels.csv               what `labels import` takes
+      classifyd labels export --format folders -o sorted  images by class
+    """
     from daemon.labels.exporting import labelled, writable, write_folders
     from daemon.progress import Progress, progress_bar
     from daemon.store.database import reading
