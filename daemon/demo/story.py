@@ -66,17 +66,19 @@ class Story:
         )
 
     def _label(self) -> None:
-        said = f"{LABELLED} drawings of each kind, a folder for each: its name is the label."
+        said = f"{LABELLED} drawings of each kind; the name of their folder is it."
         self._tell.step("Label some", said)
         self._tell.command("cp -r drawings/* labels/")
         shutil.copytree(self._stage.folder / "drawings", self._labels, dirs_exist_ok=True)
         many = LABELLED * len(KINDS)
         self._wait("the daemon takes in the labels", lambda: self._count(_LABELS) == many)
-        self._wait("the daemon looks at the files", lambda: self._count(_RESULTS) == many + 4)
+        self._wait(
+            "the daemon looks at the files", lambda: self._count(_RESULTS) == many + len(KINDS)
+        )
         self._tell.say(f"{many} images have a label; a fifth of them are held out to judge by.")
 
     def _retrain(self) -> None:
-        said = "A new model learns beside the running daemon, and must pass the gate:"
+        said = "A new model learns beside the daemon, and must pass the gate:"
         self._tell.step("Retrain", said)
         self._tell.command("classifyd retrain --now")
         self._stage.run("retrain", "--now")
