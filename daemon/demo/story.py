@@ -66,7 +66,7 @@ class Story:
         )
 
     def _label(self) -> None:
-        said = f"{LABELLED} drawings of each kind; the name of their folder is it."
+        said = f"{LABELLED} drawings of each kind; their folder's name is the label."
         self._tell.step("Label some", said)
         self._tell.command("cp -r drawings/* labels/")
         shutil.copytree(self._stage.folder / "drawings", self._labels, dirs_exist_ok=True)
