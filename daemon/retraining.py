@@ -1,6 +1,5 @@
 """One training run: labels in, a challenger out, and on the gate's word a deployment."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,8 @@ from daemon.learning.evidence import GateVerdict
 from daemon.learning.schedule import Plan
 from daemon.model_comparison import compare_versions
 from daemon.model_training import register_challenger
-from daemon.patience import Patience
 from daemon.quiet import hush_pillow, import_keras
-from daemon.run_record import Reporting, recorded, training_alone
+from daemon.run_record import Reporting, insist, recorded, training_alone
 from daemon.store.holdout import GATE_ALLOWED
 from daemon.store.models import Models, Version, deploy
 from daemon.store.runs import TrainingRuns, conclude
@@ -91,24 +89,24 @@ class _Run:
     run_id: int
 
     def complete(self, as_of: str, goes_live: bool) -> Retrained:
-        champion = ensure_active_model(
-            Models(self.engine), self.wiring.loaded.settings, self._now()
-        )
+        self._champion()  # where the daemon never ran there is none yet
         gathered, findings = prepare(self.wiring, self.engine, self.plan, self.bench, as_of)
-        TrainingRuns(self.engine).tell(self.run_id, told(gathered, findings))
+        runs, seen = TrainingRuns(self.engine), told(gathered, findings)
+        insist(lambda: runs.tell(self.run_id, seen))
         retrainer = self.bench.retrainer(self.plan.strategy, self.plan.options)
         challenger = retrainer.train(self.plan, gathered.dataset, self.bench)
         findings += suspects(challenger, gathered)
         metrics = measure(challenger, gathered.dataset, self.bench)
         version = self._registered(challenger, metrics)
-        verdict = self._judged(version, champion)
+        champion, verdict = self._judged(version)
+        active = verdict.allowed and goes_live
         data = told(gathered, findings) | {
             "reasons": list(challenger.reasons),
             "repeat": asdict(challenger.plan) if challenger.plan else None,
             "head": {"name": challenger.recipe.head.name, **challenger.recipe.head_options},
             "champion": champion.name,
+            "active": active,
         }
-        active = verdict.allowed and goes_live
         self._conclude(version if active else None, data, metrics, verdict)
         return Retrained(self.run_id, version, verdict, active)
 
@@ -117,10 +115,20 @@ class _Run:
         name = f"{base[:90]}-{self.run_id}"
         return register_challenger(self.wiring, self.engine, challenger, metrics, name, self.run_id)
 
-    def _judged(self, version: Version, champion: Version) -> GateVerdict:
-        return compare_versions(
-            self.wiring, self.engine, version, champion, self.bench.progress
-        ).verdict
+    def _judged(self, version: Version) -> tuple[Version, GateVerdict]:
+        """Return the champion and the verdict; once more where another took its place meanwhile,
+        as a rollback during the run must not be undone by a model that was measured by less."""
+        champion = self._champion()
+        while True:
+            progress = self.bench.progress
+            found = compare_versions(self.wiring, self.engine, version, champion, progress)
+            before, champion = champion, self._champion()
+            if champion == before:
+                return champion, found.verdict
+
+    def _champion(self) -> Version:
+        models, settings = Models(self.engine), self.wiring.loaded.settings
+        return ensure_active_model(models, settings, self._now())
 
     def _conclude(
         self,
@@ -142,7 +150,7 @@ class _Run:
                     who = f"training run {self.run_id}"
                     deploy(connection, version, GATE_ALLOWED, who, now, sink_names(names))
 
-        Patience(_rest).insist(write)
+        insist(write)
 
     def _now(self) -> str:
         return utc_text(self.wiring.clock.now())
@@ -199,8 +207,3 @@ def default_plan(wiring: Wiring, reason: str) -> Plan:
     choice = settings.strategy or Selection("auto")
     options = wiring.catalogue.retrainers.options(choice, base).model_dump(mode="json")
     return Plan(choice.name, reason, options, settings.budget * 60, settings.seed)
-
-
-def _rest(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False

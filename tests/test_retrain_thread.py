@@ -8,8 +8,11 @@ import pytest
 from learning import draw_classes
 from test_compare import labelled as give
 
+from daemon.app import Wiring
 from daemon.config import load
+from daemon.label_changes import LabelChanges
 from daemon.learning.schedule import Plan
+from daemon.lock import training_lock
 from daemon.proposing import history, next_run
 from daemon.retrain_thread import RetrainThread
 from daemon.store.database import reading
@@ -159,6 +162,51 @@ def test_an_interrupted_run_is_none_and_a_failed_one_learned_nothing(filled, eng
     run(filled, "finished", 40)
     assert seen().changed == 0
     assert next_one() == "when labels change"
+
+
+# --- what a process left
+
+
+@pytest.fixture
+def changes(filled, engine, tmp_path):
+    (tmp_path / "state").mkdir()
+    wiring = Wiring(load(tmp_path / "config.yaml", {}))
+    return LabelChanges(wiring, engine, start=lambda config, log: FakeProcess())
+
+
+def test_a_run_whose_daemon_was_killed_too_is_ended_and_due_again(
+    changes, filled, engine, tmp_path
+):
+    run(filled, "running", 1)
+    left = tmp_path / "state" / "training-left"
+    left.mkdir()
+    image(filled)
+    state = "SELECT state FROM training_run"
+    with training_lock(tmp_path / "state"):  # by hand: it does go on
+        assert changes.changed() == 1
+        assert filled.execute(state) == [("running",)]
+    assert changes.changed() == 1
+    assert filled.execute(state) == [("interrupted",)]
+    assert not left.exists()
+    with reading(engine) as connection:
+        settings = load(tmp_path / "config.yaml", {}).settings.retrain
+        assert history(settings, connection, 1_777_636_900.0).last_run_at is None
+
+
+def test_a_process_that_begins_no_run_is_not_taken_for_the_run_before(changes, filled, caplog):
+    caplog.set_level("INFO")
+    verdict = {"allowed": True, "reasons": ["Better."]}
+    run(filled, "finished", 1, verdict=verdict)
+    process = changes.start()
+    process.said = lambda: "config.yaml: no such key"
+    changes.ended(process, 2, stopped=False)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "no training run has begun: its process ended with code 2" in said
+    assert "no such key" in said
+    caplog.clear()
+    run(filled, "finished", 2, verdict=verdict)
+    changes.ended(process, 0, stopped=False)
+    assert "training run 2: its challenger goes live" in caplog.text
 
 
 # --- the real thing

@@ -239,6 +239,14 @@ def test_the_command_trains_only_what_is_due(labelled, classifyd, tmp_path):
     assert "there is no training run 9" in classifyd("runs", "9").err
 
 
+def test_the_daemon_hears_that_its_run_is_not_due(shop, classifyd, monkeypatch):
+    """It has read another configuration; told that all is well, it would start at once again."""
+    monkeypatch.setattr("daemon.training_process.end_on_request", lambda parent: None)
+    ran = classifyd("retrain", "--parent", 1)
+    assert ran.code == 75
+    assert "SIGHUP" in ran.err
+
+
 def test_all_labels_of_an_image_are_learned_where_it_may_have_several(shop, classifyd, tmp_path):
     config = CONFIG.replace("image_size: 48", "image_size: 48, head: multilabel")
     wiring, engine = open_shop(tmp_path, config)
