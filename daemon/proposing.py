@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from daemon.config.settings import RetrainSettings
 from daemon.learning.schedule import History, Plan, Rules, outlook
 from daemon.store.database import reading
-from daemon.store.label_changes import changed_since, label_counts
-from daemon.store.run_rows import RunState, last_run
+from daemon.store.label_changes import changed_since, fingerprint, label_counts
+from daemon.store.run_rows import Run, RunState, last_run, learned_run
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -39,14 +39,14 @@ def proposal(wiring: "Wiring", engine: "Engine") -> Plan | None:
 def history(settings: RetrainSettings, connection: "Connection", now: float) -> History:
     """Return what has happened to the labels since they were last learned from.
 
-    A run that was interrupted is no run.
+    A run that was interrupted is no run, and one that failed is forgotten once as many labels
+    have changed since as start a run.
     """
     last = last_run(connection, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
-    learned = last_run(connection, RunState.FINISHED)
     return History(
         now=datetime.fromtimestamp(now, UTC),
         last_run_at=None if last is None else datetime.fromisoformat(last.started_at),
-        changed=changed_since(connection, _BEGINNING if learned is None else learned.as_of),
+        changed=_changed(connection, learned_run(connection)),
         labels=label_counts(connection),
         rules=Rules(
             settings.every,
@@ -55,5 +55,16 @@ def history(settings: RetrainSettings, connection: "Connection", now: float) -> 
             settings.budget * 60,
             settings.seed,
         ),
-        has_failed=last is not None and last.state is RunState.FAILED,
+        has_failed=last is not None
+        and last.state is RunState.FAILED
+        and changed_since(connection, last.as_of) < settings.min_new_labels,
     )
+
+
+def _changed(connection: "Connection", learned: Run | None) -> int:
+    """Count images; none where no label was given or taken back since, whatever the clock did."""
+    if learned is None:
+        return changed_since(connection, _BEGINNING)
+    if learned.plan.get("labels") == list(fingerprint(connection)):
+        return 0
+    return changed_since(connection, learned.as_of)

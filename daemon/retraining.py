@@ -11,6 +11,7 @@ from daemon.config import Selection
 from daemon.delivery import sink_names
 from daemon.gathering import Gathered, gather, keep
 from daemon.label_sources import has_many_labels
+from daemon.labels.siding import settle_sides
 from daemon.learning.audit import Finding
 from daemon.learning.evidence import GateVerdict
 from daemon.learning.schedule import Plan
@@ -18,8 +19,11 @@ from daemon.model_comparison import compare_versions
 from daemon.model_training import register_challenger
 from daemon.quiet import hush_pillow, import_keras
 from daemon.run_record import Reporting, insist, recorded, training_alone
+from daemon.store.database import reading
 from daemon.store.holdout import GATE_ALLOWED
+from daemon.store.label_changes import fingerprint
 from daemon.store.models import Models, Version, deploy
+from daemon.store.run_rows import Run
 from daemon.store.runs import TrainingRuns, conclude
 from daemon.training import Bench, Challenger, Progress, measure
 from daemon.training.auditing import as_json, audit_images, suspicious_labels
@@ -59,25 +63,31 @@ def retrain(
     engine: "Engine",
     plan: Plan,
     progress: Progress,
-    as_of: str | None = None,
-    goes_live: bool = True,
+    repeats: Run | None = None,
 ) -> Retrained:
     """Train a challenger by a plan, judge it against the champion, and let it go live if allowed.
 
-    `as_of` takes the labels of an earlier moment. The champion and the database are untouched
-    until the last transaction. Raises `BusyError` while another process trains, and
-    `TrainingError` or another `ClassifydError` with which the run is recorded as failed.
+    With the run that it `repeats` it takes the labels of that, and never goes live. The champion
+    and the database are untouched until the last transaction. Raises `BusyError` while another
+    process trains, and `TrainingError` or another `ClassifydError` with which the run is recorded
+    as failed.
     """
     hush_pillow()
     import_keras()
     with training_alone(wiring, engine), a_bench(wiring, plan, progress) as bench:
         started = utc_text(wiring.clock.now())
-        record = plan_record(bench, plan) | {"as_of": as_of or started}
+        settle_sides(engine, started)  # what is learned from has its side by then
+        as_of = started if repeats is None else repeats.as_of
+        with reading(engine) as connection:
+            labels = fingerprint(connection)
+        record = plan_record(bench, plan) | {"as_of": as_of, "labels": labels}
+        if repeats is not None:
+            record["repeats"] = repeats.run_id
         run_id = TrainingRuns(engine).begin(plan.strategy, record, started)
         with recorded(wiring, engine, run_id):
             reporting = Reporting(engine, run_id, progress, wiring.clock)
             run = _Run(wiring, engine, plan, replace(bench, progress=reporting), run_id)
-            return run.complete(as_of or started, goes_live)
+            return run.complete(as_of, goes_live=repeats is None)
 
 
 @dataclass(frozen=True, slots=True)

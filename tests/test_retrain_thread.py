@@ -5,6 +5,7 @@ import signal
 import sqlite3
 
 import pytest
+from filled import at
 from learning import draw_classes
 from test_compare import labelled as give
 
@@ -122,8 +123,6 @@ def run(filled, state, seconds, **more):
 
 
 def test_what_is_labelled_as_before_has_not_changed(filled, engine):
-    from filled import at
-
     def changed():
         with reading(engine) as connection:
             return changed_since(connection, at(5))
@@ -159,9 +158,32 @@ def test_an_interrupted_run_is_none_and_a_failed_one_learned_nothing(filled, eng
     run(filled, "failed", 30)
     assert (seen().changed, seen().has_failed) == (12, True)
     assert "as the last failed" in next_one()
+    for number in range(settings.min_new_labels):
+        image(filled, 31, ("cat", "dog")[number % 2])
+    assert not seen().has_failed  # with so many more it may well come to something
     run(filled, "finished", 40)
     assert seen().changed == 0
     assert next_one() == "when labels change"
+
+
+def test_what_was_learned_from_has_not_changed_whatever_the_clock_did(filled, engine, tmp_path):
+    """The labels came while the clock was an hour ahead, so that no run seems to have had them."""
+    settings = load(tmp_path / "config.yaml", {}).settings.retrain
+
+    def changed():
+        with reading(engine) as connection:
+            return history(settings, connection, 1_777_636_900.0).changed
+
+    for _ in range(3):
+        image(filled, 3600)
+    run(filled, "finished", 10, plan={"as_of": at(10), "labels": [3, 0]})
+    assert changed() == 0
+    image(filled, 20)
+    assert changed() == 4
+    run(filled, "finished", 30, plan={"as_of": at(30), "labels": [4, 0]})
+    run(filled, "finished", 40, plan={"as_of": at(10), "labels": [4, 0], "repeats": 1})
+    image(filled, 3600)
+    assert changed() == 4  # a run that repeats one learned nothing new
 
 
 # --- what a process left

@@ -61,6 +61,12 @@ def last_run(connection: Connection, *states: RunState) -> Run | None:
     return next(iter(_runs(connection, f"{where} ORDER BY id DESC LIMIT 1", *states)), None)
 
 
+def learned_run(connection: Connection) -> Run | None:
+    """Return the newest run that came to something on the labels of its own time."""
+    where = f"state = '{RunState.FINISHED}' AND json_extract(plan, '$.repeats') IS NULL"
+    return next(iter(_runs(connection, f"{where} ORDER BY id DESC LIMIT 1")), None)
+
+
 def _runs(connection: Connection, where: str, *values: object) -> list[Run]:
     order = "" if "ORDER BY" in where else " ORDER BY id DESC"
     statement = f"SELECT {_COLUMNS} FROM training_run WHERE {where}{order}"
