@@ -17,7 +17,7 @@ from daemon.retrain_thread import Process
 from daemon.run_record import end_dead_runs, training_alone
 from daemon.store.database import reading
 from daemon.store.label_changes import fingerprint
-from daemon.store.run_rows import Run, RunState, last_run
+from daemon.store.run_rows import Run, RunState, Standing, last_run, standing
 from daemon.training_process import TrainingProcess
 
 if TYPE_CHECKING:
@@ -49,15 +49,19 @@ class LabelChanges:
         whole table only when it has changed. Ours is not going on now: a run that is still
         called running was killed, unless somebody trains by hand."""
         settings, now = self._wiring.loaded.settings.retrain, self._wiring.clock.now()
-        if (last := self._last()) is not None and last.state is RunState.RUNNING:
+        if (last := self._standing()) is not None and last.state is RunState.RUNNING:
             with suppress(BusyError), training_alone(self._wiring, self._engine):
-                last = self._last()
+                last = self._standing()
         with reading(self._engine) as connection:
             seen = fingerprint(connection), last and (last.run_id, last.state)
             if seen != self._seen:
                 self._changed = history(settings, connection, now).changed
                 self._seen = seen
         return self._changed
+
+    def step(self) -> object:
+        """Return where the run that goes on is."""
+        return self._standing()
 
     def proposal(self) -> Plan | None:
         """Return the run that is due."""
@@ -69,7 +73,7 @@ class LabelChanges:
         with training_lock(state):  # or it would only say that it is not alone
             pass
         assert path is not None, "a daemon has a configuration file"
-        last = self._last()
+        last = self._standing()
         self._before = None if last is None else last.run_id
         return self._start(path, state / "training.log")
 
@@ -81,17 +85,18 @@ class LabelChanges:
             else:
                 reason, state = _reason(process, code), RunState.FAILED
             end_dead_runs(self._engine, self._now(), reason, state)
-        last = self._last()
         if stopped:
             return
+        with reading(self._engine) as connection:
+            last = last_run(connection)
         if last is not None and last.run_id != self._before:
             _tell(last, code)
         elif code:
             _log.error("no training run has begun: %s", _reason(process, code))
 
-    def _last(self) -> Run | None:
+    def _standing(self) -> Standing | None:
         with reading(self._engine) as connection:
-            return last_run(connection)
+            return standing(connection)
 
     def _now(self) -> str:
         return utc_text(self._wiring.clock.now())

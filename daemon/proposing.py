@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daemon.config.settings import RetrainSettings
+from daemon.errors import PluginError
 from daemon.learning.schedule import History, Plan, Rules, outlook
 from daemon.store.database import reading
 from daemon.store.label_changes import changed_since, fingerprint, label_counts
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from daemon.app import Wiring
+    from daemon.contracts import Retrainer
 
 _BEGINNING = ""
 
@@ -26,14 +28,33 @@ def next_run(settings: RetrainSettings, connection: "Connection", now: float) ->
 
 
 def proposal(wiring: "Wiring", engine: "Engine") -> Plan | None:
-    """Return what the configured retrainer would do now; None: nothing, or there is none."""
+    """Return what the configured retrainer would do now; None: nothing, or there is none.
+
+    Raises `PluginError` where it breaks or answers what is no plan.
+    """
     choice = wiring.loaded.settings.retrain.strategy
     if choice is None:
         return None
     retrainer = wiring.catalogue.retrainers.build(choice, wiring.loaded.base)
     with reading(engine) as connection:
         seen = history(wiring.loaded.settings.retrain, connection, wiring.clock.now())
-    return retrainer.propose(seen)
+    return _asked(choice.name, retrainer, seen)
+
+
+def _asked(name: str, retrainer: "Retrainer", seen: History) -> Plan | None:
+    try:
+        plan: object = retrainer.propose(seen)
+    except Exception as error:  # whatever is wrong with a plugin
+        raise PluginError(
+            f"retrainer {name!r} broke when asked for a plan ({type(error).__name__}: {error});"
+            " mend it, or name another with retrain.strategy"
+        ) from error
+    if plan is None or isinstance(plan, Plan):
+        return plan
+    raise PluginError(
+        f"retrainer {name!r} answered {plan!r}, which is no plan; mend it, or name another with"
+        " retrain.strategy"
+    )
 
 
 def history(settings: RetrainSettings, connection: "Connection", now: float) -> History:

@@ -9,6 +9,7 @@ from daemon.benches import a_bench, plan_record
 from daemon.clock import utc_text
 from daemon.config import Selection
 from daemon.delivery import sink_names
+from daemon.errors import PluginError
 from daemon.gathering import Gathered, gather, keep
 from daemon.label_sources import has_many_labels
 from daemon.labels.siding import settle_sides
@@ -103,8 +104,7 @@ class _Run:
         gathered, findings = prepare(self.wiring, self.engine, self.plan, self.bench, as_of)
         runs, seen = TrainingRuns(self.engine), told(gathered, findings)
         insist(lambda: runs.tell(self.run_id, seen))
-        retrainer = self.bench.retrainer(self.plan.strategy, self.plan.options)
-        challenger = retrainer.train(self.plan, gathered.dataset, self.bench)
+        challenger = self._trained(gathered)
         findings += suspects(challenger, gathered)
         metrics = measure(challenger, gathered.dataset, self.bench)
         version = self._registered(challenger, metrics)
@@ -119,6 +119,14 @@ class _Run:
         }
         self._conclude(version if active else None, data, metrics, verdict)
         return Retrained(self.run_id, version, verdict, active)
+
+    def _trained(self, gathered: Gathered) -> Challenger:
+        name = self.plan.strategy
+        retrainer = self.bench.retrainer(name, self.plan.options)
+        found: object = retrainer.train(self.plan, gathered.dataset, self.bench)
+        if isinstance(found, Challenger):
+            return found
+        raise PluginError(f"retrainer {name!r} answered {found!r}, which is no challenger")
 
     def _registered(self, challenger: Challenger, metrics: dict[str, Any]) -> Version:
         base = self.wiring.loaded.settings.model.name or challenger.recipe.backbone.name

@@ -1,5 +1,6 @@
 """When the daemon starts a training run: labels changed, calm since, and no failure just now."""
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -11,10 +12,11 @@ from test_compare import labelled as give
 
 from daemon.app import Wiring
 from daemon.config import load
+from daemon.errors import PluginError
 from daemon.label_changes import LabelChanges
 from daemon.learning.schedule import Plan
 from daemon.lock import training_lock
-from daemon.proposing import history, next_run
+from daemon.proposing import history, next_run, proposal
 from daemon.retrain_thread import RetrainThread
 from daemon.store.database import reading
 from daemon.store.label_changes import changed_since
@@ -43,10 +45,17 @@ class FakeLabels:
     def __init__(self):
         self.count, self.due, self.started, self.ends = 0, True, [], []
 
+        self.steps, self.broken = itertools.count(), False
+
     def settle(self):
         pass
 
+    def step(self):
+        return next(self.steps)
+
     def proposal(self):
+        if self.broken:
+            raise PluginError("retrainer 'mine' broke")
         return Plan("probe", "due") if self.due else None
 
     def changed(self):
@@ -95,6 +104,46 @@ def test_the_end_of_a_process_is_written_down_and_a_failed_one_not_repeated_at_o
     assert len(labels.started) == 1
     pass_time(clock, thread, 600)
     assert len(labels.started) == 2
+
+
+def test_a_run_that_gets_no_further_is_ended(watched):
+    labels, clock, thread = watched
+    labels.count = 5
+    pass_time(clock, thread, 8 * 3600)
+    assert not labels.started[0].stopped  # slow, and on its way
+    labels.steps = itertools.repeat("fit")
+    pass_time(clock, thread, 5 * 3600)
+    assert not labels.started[0].stopped
+    pass_time(clock, thread, 2 * 3600)
+    assert labels.started[0].stopped
+    assert labels.ends == [(-15, False)]
+
+
+def test_a_retrainer_that_breaks_is_not_asked_at_every_look(watched):
+    labels, clock, thread = watched
+    labels.count, labels.broken = 5, True
+    with pytest.raises(PluginError):
+        pass_time(clock, thread, 20)
+    pass_time(clock, thread, 500)
+    with pytest.raises(PluginError):
+        pass_time(clock, thread, 200)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(ValueError("boom"), "broke .*ValueError: boom"), ("soon", "'soon'")]
+)
+def test_a_retrainer_that_breaks_is_named(filled, engine, tmp_path, monkeypatch, answer, says):
+    class Mine:
+        def propose(self, history):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    wiring = Wiring(load(tmp_path / "config.yaml", {}))
+    table = type(wiring.catalogue.retrainers)
+    monkeypatch.setattr(table, "build", lambda self, choice, base: Mine())
+    with pytest.raises(PluginError, match=f"retrainer 'auto' .*{says}"):
+        proposal(wiring, engine)
 
 
 def test_a_stopping_daemon_ends_the_run(watched):

@@ -61,6 +61,22 @@ def last_run(connection: Connection, *states: RunState) -> Run | None:
     return next(iter(_runs(connection, f"{where} ORDER BY id DESC LIMIT 1", *states)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the newest run stands, without all that is known of it."""
+
+    run_id: int
+    state: RunState
+    progress: str | None
+
+
+def standing(connection: Connection) -> Standing | None:
+    """Return how the newest run stands; asked every few seconds."""
+    statement = "SELECT id, state, progress FROM training_run ORDER BY id DESC LIMIT 1"
+    row = connection.exec_driver_sql(statement).first()
+    return None if row is None else Standing(row[0], RunState(row[1]), row[2])
+
+
 def learned_run(connection: Connection) -> Run | None:
     """Return the newest run that came to something on the labels of its own time."""
     where = f"state = '{RunState.FINISHED}' AND json_extract(plan, '$.repeats') IS NULL"
