@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from daemon.clock import utc_text
 from daemon.config.settings import RetrainSettings
 from daemon.errors import PluginError
 from daemon.learning.schedule import History, Plan, Rules, outlook
@@ -63,11 +64,12 @@ def history(settings: RetrainSettings, connection: "Connection", now: float) -> 
     A run that was interrupted is no run, and one that failed is forgotten once as many labels
     have changed since as start a run.
     """
+    text = utc_text(now)
     last = last_run(connection, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
     return History(
         now=datetime.fromtimestamp(now, UTC),
-        last_run_at=None if last is None else datetime.fromisoformat(last.started_at),
-        changed=_changed(connection, learned_run(connection)),
+        last_run_at=_moment(last, text),
+        changed=_changed(connection, learned_run(connection), text),
         labels=label_counts(connection),
         rules=Rules(
             settings.every,
@@ -82,10 +84,17 @@ def history(settings: RetrainSettings, connection: "Connection", now: float) -> 
     )
 
 
-def _changed(connection: "Connection", learned: Run | None) -> int:
-    """Count images; none where no label was given or taken back since, whatever the clock did."""
-    if learned is None:
-        return changed_since(connection, _BEGINNING)
-    if learned.plan.get("labels") == list(fingerprint(connection)):
+def _moment(run: Run | None, now: str) -> datetime | None:
+    """Return when a run began; None for one in the future, which a wrong clock dated."""
+    if run is None or run.started_at > now:
+        return None
+    return datetime.fromisoformat(run.started_at)
+
+
+def _changed(connection: "Connection", learned: Run | None, now: str) -> int:
+    """Count images; none where no label was given or taken back since, whatever the clock did.
+    Of a run in the future, where the clock was wrong, it cannot be told what came since: all."""
+    if learned is not None and learned.plan.get("labels") == list(fingerprint(connection)):
         return 0
-    return changed_since(connection, learned.as_of)
+    known = learned is not None and learned.as_of <= now
+    return changed_since(connection, learned.as_of if learned and known else _BEGINNING)

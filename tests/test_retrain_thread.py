@@ -219,9 +219,12 @@ def test_what_was_learned_from_has_not_changed_whatever_the_clock_did(filled, en
     """The labels came while the clock was an hour ahead, so that no run seems to have had them."""
     settings = load(tmp_path / "config.yaml", {}).settings.retrain
 
-    def changed():
+    def seen():
         with reading(engine) as connection:
-            return history(settings, connection, 1_777_636_900.0).changed
+            return history(settings, connection, 1_777_636_900.0)
+
+    def changed():
+        return seen().changed
 
     for _ in range(3):
         image(filled, 3600)
@@ -233,6 +236,11 @@ def test_what_was_learned_from_has_not_changed_whatever_the_clock_did(filled, en
     run(filled, "finished", 40, plan={"as_of": at(10), "labels": [4, 0], "repeats": 1})
     image(filled, 3600)
     assert changed() == 4  # a run that repeats one learned nothing new
+    run(filled, "finished", 9999, plan={"as_of": at(9999), "labels": [5, 0]})
+    assert changed() == 0
+    image(filled, 50)
+    assert changed() == 6  # what came since a time that has not come nobody knows
+    assert seen().last_run_at is None
 
 
 # --- what a process left
