@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import plugins
-from daemon.catalogue import Catalogue
+from daemon.catalogue import Catalogue, check_titles
 from daemon.config import Loaded, Selection, Settings, load
 from daemon.domain import SCAN_TITLE
 from daemon.label_sources import build_label_sources, has_many_labels
@@ -106,6 +106,21 @@ def bundle_of(version: "Version", settings: Settings) -> Path:
     return settings.state_dir / "models" / version.bundle
 
 
+def check_bundle(version: "Version", settings: Settings) -> None:
+    """Raise `BundleError`, which tells how to go on, where a version's bundle is not whole."""
+    from daemon.artifacts import read_manifest
+    from daemon.errors import BundleError
+
+    bundle = bundle_of(version, settings)
+    try:
+        read_manifest(bundle)
+    except BundleError as error:
+        raise BundleError(
+            f"model version {version.name}: {error}, put {bundle} back from a backup, or go on "
+            "with another version: `classifyd models rollback`, `classifyd models activate NAME`"
+        ) from error
+
+
 def ensure_active_model(models: "Models", settings: Settings, now: str) -> "Version":
     """Return the active model version; before the first deployment, deploy the bundled one."""
     from daemon.delivery import sink_names
@@ -172,18 +187,17 @@ class Wiring:
         self.catalogue.validate(loaded.settings, loaded.base, loaded.origins)
 
     def sources(self) -> list["Source"]:
-        """Build all sources, those of label sources too; raises `ConfigError` for two of one
-        title."""
-        from daemon.errors import ConfigError
-
-        table = self.catalogue.sources
-        built = [table.build(choice, self.loaded.base) for choice in self.loaded.settings.sources]
-        built += [labels.folder for labels in self.label_sources() if labels.folder is not None]
-        titles = [source.title for source in built]
-        for title in titles:
-            if titles.count(title) > 1:
-                raise ConfigError(f"sources: two are called {title!r}; give one another `title`")
-        return built
+        """Build all sources, those of label sources too; raises `ConfigError`."""
+        table, settings = self.catalogue.sources, self.loaded.settings
+        built = {
+            f"sources.{number}": table.build(choice, self.loaded.base)
+            for number, choice in enumerate(settings.sources)
+        }
+        keys = (f"labels.{key}" for key, _ in settings.labels.selections())
+        heard = zip(keys, self.label_sources(), strict=True)
+        built |= {key: labels.folder for key, labels in heard if labels.folder is not None}
+        check_titles(built, self.loaded.origins)
+        return list(built.values())
 
     def label_sources(self) -> list["LabelSource"]:
         """Return the configured label sources, built once; raises `ConfigError`."""
@@ -254,6 +268,7 @@ class Wiring:
         arrivals = Arrivals(inbox, self.clock)
 
         def start(lane: Lane, version: Version) -> None:
+            check_bundle(version, self.loaded.settings)
             lane.executor.start(worker_setup(self.loaded, version), mailbox.put)
 
         switcher = Switcher(models, pipeline, mailbox, self.make_lane, start)

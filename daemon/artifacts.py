@@ -148,8 +148,8 @@ def _manifest_bytes(bundle: Path) -> bytes:
         return (bundle / MANIFEST_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
-            f"bundle {bundle}: there is no {MANIFEST_FILE}; name a directory that holds"
-            f" {MODEL_FILE} and {MANIFEST_FILE}"
+            f"bundle {bundle}: there is no {MANIFEST_FILE}, which lies beside {MODEL_FILE} in"
+            f" every bundle; {_AGAIN}"
         ) from error
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from daemon.config import Selection, Settings
+from daemon.classifier import resolve_weights, size_problem, weights_problem
+from daemon.config import ModelSettings, Selection, Settings
+from daemon.config.origins import located
 from daemon.config.problems import Problem, nearest, problems
 from daemon.config.reading import dotted
 from daemon.contracts import (
@@ -18,12 +20,13 @@ from daemon.contracts import (
     Gate,
     Head,
     LabelSource,
+    ParticularBackbone,
     Retrainer,
     Runtime,
     Sink,
     Source,
 )
-from daemon.errors import ConfigError, PluginError
+from daemon.errors import ConfigError, PluginError, WeightsError
 from daemon.loader import Plugins
 
 if TYPE_CHECKING:
@@ -134,7 +137,7 @@ class Catalogue:
     def validate(
         self, settings: Settings, base: Path, origins: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """Check every selection in the settings without building any.
+        """Check every selection in the settings, and whether the parts of a model fit.
 
         `origins` (of `daemon.config.Loaded`) lets the `ConfigError` name file and line.
         """
@@ -144,8 +147,21 @@ class Catalogue:
             for key, kind, selection in settings.selections()
             for problem in tables[kind].problems(selection, base)
         ]
+        if not lines:
+            found = self._misfits(settings.model, base)
+            lines = [_line("model", problem, origins) for problem in found]
         if lines:
             raise ConfigError("\n".join(lines))
+
+    def _misfits(self, model: ModelSettings, base: Path) -> Iterator[Problem]:
+        """Yield what the backbone, which loads nothing yet, cannot take."""
+        try:
+            yield from _misfits(self.backbones.build(model.backbone, base), model)
+        except Exception as error:  # a stranger's plugin may do anything
+            said = f"{type(error).__name__}: {error}"
+            yield Problem(
+                ("backbone",), f"cannot be built ({said}); mend the plugin or take another"
+            )
 
     def commands(self, cli: "click.Group", taken: Collection[str] = ()) -> None:
         """Add the plugins' commands to `cli`; raises `PluginError` for a name already taken."""
@@ -183,6 +199,29 @@ class Catalogue:
                 yield plugin, factories
 
 
+def check_titles(sources: Mapping[str, Source], origins: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for the second of two sources of one title; `sources` are by their
+    dotted keys."""
+    keys: dict[str, str] = {}
+    for key, source in sources.items():
+        if source.title in keys:
+            text = f"is called {source.title!r} like {keys[source.title]}; give it another `title`"
+            raise ConfigError(located(key, text, origins))
+        keys[source.title] = key
+
+
+def _misfits(backbone: Backbone, model: ModelSettings) -> Iterator[Problem]:
+    if model.image_size and (problem := size_problem(backbone, *model.image_size)):
+        yield Problem(("image_size",), problem)
+    if problem := weights_problem(backbone, model.weights):
+        yield Problem(("weights",), problem)
+    elif isinstance(backbone, ParticularBackbone):
+        try:
+            backbone.check_weights(resolve_weights(backbone, model.weights))
+        except WeightsError as error:
+            yield Problem(("backbone",), str(error))
+
+
 def _singular(kind: str) -> str:
     return kind.removesuffix("s").replace("_", " ")
 
@@ -194,9 +233,4 @@ def _claim(owners: dict[str, str], what: str, name: str, owner: str) -> None:
 
 
 def _line(key: str, problem: Problem, origins: Mapping[str, str]) -> str:
-    where = ".".join([key, *map(str, problem.key)])
-    around = where
-    while around not in origins and "." in around:
-        around = around.rpartition(".")[0]
-    place = origins.get(around, "default")
-    return f"{where}: {problem.text}" if place == "default" else f"{place}: {where}: {problem.text}"
+    return located(".".join([key, *map(str, problem.key)]), problem.text, origins)

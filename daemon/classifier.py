@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
+from daemon.config.problems import nearest
 from daemon.contracts import Backbone, Head
 from daemon.errors import BundleError, ConfigError, WeightsError
 from daemon.hookspecs import PROJECT
@@ -62,7 +63,8 @@ def build_classifier(
     import keras
 
     head.check(classes)
-    _check_size(backbone, geometry)
+    if problem := size_problem(backbone, geometry.height, geometry.width):
+        raise ConfigError(f"model.image_size: {problem}")
     net = backbone.build(geometry.height, geometry.width, resolve_weights(backbone, weights))
     frozen = keras.Model(net.inputs[0], net.outputs[0], name="backbone")
     frozen.trainable = False
@@ -139,14 +141,30 @@ def resolve_weights(backbone: Backbone, weights: str) -> str:
     `auto` is the backbone's first choice. Raises `WeightsError`, with the choices, when
     `weights` is neither a choice nor a file.
     """
-    if weights == "auto":
-        return backbone.weights_choices[0]
-    if weights in backbone.weights_choices or Path(weights).expanduser().is_file():
-        return weights
-    raise WeightsError(
-        f"weights {weights!r}: backbone {backbone.name!r} offers "
-        f"{', '.join(backbone.weights_choices)}, or the path of a weights file; "
-        "there is no such file"
+    if problem := weights_problem(backbone, weights):
+        raise WeightsError(f"model.weights: {problem}")
+    return backbone.weights_choices[0] if weights == "auto" else weights
+
+
+def weights_problem(backbone: Backbone, weights: str) -> str | None:
+    """Say what such weights must be, None where they are one of these; loads nothing."""
+    choices = ("auto", *backbone.weights_choices)
+    if weights in choices or Path(weights).expanduser().is_file():
+        return None
+    remedy = "; there is no such file: put it there, or mend the path" if "/" in weights else ""
+    return (
+        f"must be {', '.join(choices)} (all that backbone {backbone.name!r} offers) or the path of "
+        f'an existing file, got "{weights}"{nearest(Path(weights).name, choices) or remedy}'
+    )
+
+
+def size_problem(backbone: Backbone, height: int, width: int) -> str | None:
+    """Say what an image size must be, None where the backbone can take this one."""
+    if min(height, width) >= backbone.minimum_size:
+        return None
+    return (
+        f"must be at least {backbone.minimum_size} pixels a side for backbone {backbone.name!r} "
+        f"(its own size is {backbone.default_size}), got {height}x{width}"
     )
 
 
@@ -189,15 +207,6 @@ def load_model(path: Path, modules: Sequence[str] = ()) -> "keras.Model":
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except _UNREADABLE as error:
         raise BundleError(f"{path} does not load: {_first_line(error)}") from error
-
-
-def _check_size(backbone: Backbone, geometry: Geometry) -> None:
-    if min(geometry.height, geometry.width) < backbone.minimum_size:
-        raise ConfigError(
-            f"model.image_size {geometry.height}x{geometry.width}: backbone {backbone.name!r} "
-            f"needs at least {backbone.minimum_size} pixels a side "
-            f"(its own size is {backbone.default_size})"
-        )
 
 
 def _preprocessing(geometry: Geometry, scaling: Scaling) -> "keras.Model":

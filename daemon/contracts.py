@@ -9,9 +9,25 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Protocol,
+    TypeVar,
+    get_args,
+    runtime_checkable,
+)
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    field_validator,
+)
 
 from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.preprocessing import Scaling
@@ -36,12 +52,19 @@ def plain_path(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  (`Path.resolve` follows links)
 
 
+def possible_path(value: object) -> object:
+    """Refuse a text that can be no path; what else is wrong with a value is left to others."""
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("must be a path")
+    return value
+
+
 def _from_base(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base", Path())
     return plain_path(Path(base, path.expanduser()))
 
 
-ConfigPath = Annotated[Path, AfterValidator(_from_base)]
+ConfigPath = Annotated[Path, BeforeValidator(possible_path), AfterValidator(_from_base)]
 """A path in options or settings: `~` is expanded, a relative one counts from the configuration
 file's folder (validation context `base`)."""
 
@@ -49,7 +72,19 @@ file's folder (validation context `base`)."""
 class Options(BaseModel):
     """Base of every plugin's options: strict, frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `workers: yes`, of which pydantic makes 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            raise ValueError("must be a number")
+        return value
 
 
 @dataclass(frozen=True)
@@ -98,6 +133,17 @@ class CachedBackbone(Backbone, Protocol):
 
     def at_hand(self, height: int, width: int) -> Sequence[Mapping[str, Any]]:
         """Return the options with which such weights for images of this size are here."""
+
+
+@runtime_checkable
+class ParticularBackbone(Backbone, Protocol):
+    """A backbone of which some options exclude some of its weights.
+
+    Offered beside `build`, so that the start refuses what no training could load.
+    """
+
+    def check_weights(self, weights: str) -> None:
+        """Raise `WeightsError` where its options have no such weights, one of its choices."""
 
 
 class Head(Protocol):

@@ -62,12 +62,14 @@ class FileRef:
 
     `known`: SHA-256 (hex) of contents of the same size that this model version has already
     classified; a worker that meets one of them neither decodes nor runs the model.
+    `attempts`: how often it failed before.
     """
 
     file_id: int
     path: bytes
     stat: FileStat
     known: frozenset[str] = frozenset()
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.config.origins import DEFAULT, located
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,12 +43,15 @@ def _absolute(loaded: "Loaded", folder: str) -> Path:
 def _check_apart(loaded: "Loaded") -> None:
     """Refuse a labels folder inside another watched folder, which would find its files first."""
     labels = labels_folder(loaded)
-    for choice in loaded.settings.sources:
+    for number, choice in enumerate(loaded.settings.sources):
         root = choice.options.get("path")
         if labels is None or root is None or choice.options.get("ignore"):
             continue
         if labels.is_relative_to(_absolute(loaded, str(root))):
-            raise ConfigError(
-                f"labels.folder: {labels} lies inside the source {root}; name a folder beside it, "
-                "or leave it out there with `ignore`"
+            is_given = loaded.origins.get("labels.folder") != DEFAULT
+            key = "labels.folder" if is_given else f"sources.{number}.path"
+            text = (
+                f"the labels folder {labels} lies inside the source {root}; name a folder beside it"
+                " with `labels.folder`, or leave it out of the source with `ignore`"
             )
+            raise ConfigError(located(key, text, loaded.origins))

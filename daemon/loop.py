@@ -153,7 +153,6 @@ class Loop:
         if news.note is not None:
             self._board.source(news.source, note=news.note)
         if news.watching is not None:
-            _log.info("source %s: watching by %s", news.source, news.watching)
             self._board.source(news.source, watching=news.watching)
         if news.alarm is not None:
             _log.error("source %s: %s", news.source, news.alarm)

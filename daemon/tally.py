@@ -50,8 +50,10 @@ class Tally:
             _log.warning("a batch of %d failed: %s", len(files), result.failure)
 
     def _trouble(self, ref: FileRef, outcome: Outcome) -> None:
+        """Warn of a file once, however often it is tried again."""
         self.last_error = f"{printable(display_path(ref.path))}: {outcome.reason}"
-        _log.warning("%s", self.last_error)
+        is_again = outcome.kind is OutcomeKind.TRANSIENT and ref.attempts > 0
+        _log.log(logging.INFO if is_again else logging.WARNING, "%s", self.last_error)
 
     def report(self, count_waiting: Callable[[], int]) -> None:
         """Log one line on what was done since the last report; nothing when nothing was."""

@@ -14,6 +14,16 @@ from daemon.store.database import open_engine
 from daemon.store.migrate import upgrade
 
 
+@pytest.fixture(scope="session", autouse=True)
+def keras_folder(tmp_path_factory):
+    """Where Keras writes its settings and downloads: it asks once, when it is first imported,
+    and would take the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("keras")
+        patch.setenv("KERAS_HOME", str(home))
+        yield home
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory):
     """An empty database, made once; copy it, do not write to it."""

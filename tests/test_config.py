@@ -126,14 +126,25 @@ WRONG = {
     "decode: {formats: []}": "decode.formats: must be a list of at least one format",
     "log: {level: inf}": "log.level: must be 'debug', 'info', 'warning' or 'error', got \"inf\"",
     "model: {image_size: [96, 8]}": "must be null, a side or [height, width], 16 to 4096 pixels",
+    "model: {image_size: [64]}": "must be null, a side or [height, width], 16 to 4096 pixels",
     "model: {fit: stretched}": "did you mean stretch?",
     "model: {name: a/b}": "must be 1 to 100 letters, digits, dots, dashes or underscores",
+    "model: {name: ..}": "a letter or digit first, and no number, got",
+    "model: {name: '12'}": "a letter or digit first, and no number, got",
+    "state_dir: config.yaml": "config.yaml:1: state_dir: must be a folder, not a file",
+    'state_dir: "a\\0"': "config.yaml:1: state_dir: must be a path",
+    "state_dir: ' '": 'config.yaml:1: state_dir: must be a path, got " "',
+    "database: ' '": 'config.yaml:1: database: must be a path, got " "',
+    "database: /dev/null": "config.yaml:1: database: must be the path of a file, not of a folder",
     "model: {backbone: [1]}": "model.backbone: must be a plugin's name, or a mapping of `name`",
     "sources: {name: folder}": 'sources: must be a list, got {"name": "folder"}',
     "sources:\n- path: inbox\n": "config.yaml:2: sources.0: must be a plugin's name, or a mapping",
     "sinks:\n": "config.yaml:1: sinks: must be a list, got nothing",
     "state_dir: 3": "state_dir: must be a path, got 3",
     "database: ''": "database: must",
+    "database: ':memory:'": "config.yaml:1: database: must be the path of a file, since one in",
+    "database: 'sqlite:///:memory:'": "database: must be the path of a file",
+    "database: .": "config.yaml:1: database: must be the path of a file, not of a folder",
     "labels: {path: labels}": "labels.path: unknown key",
     "batch: {max_size: 8}\nlog: {}\nbatch: {}\n": "config.yaml:3: batch: is there twice, first on",
     "batch:\n\tmax_size: 3": "config.yaml:2: a tab in the indentation",
@@ -291,7 +302,27 @@ def test_config_check_names_mistakes_in_plugin_options_too(write):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sources: [{name: folder, path: a}, {name: folder, path: a}]\n", "two are called 'a'"),
+        (
+            "sources:\n- {name: folder, path: a}\n- {name: folder, path: b, title: a}\n",
+            "config.yaml:3: sources.1: is called 'a' like sources.0; give it another `title`",
+        ),
+        (
+            "sources: [{name: folder, path: a, title: labels}]\n",
+            "labels.folder: is called 'labels' like sources.0",
+        ),
+        (
+            "sources:\n- name: folder\n  path: .\n",
+            "config.yaml:3: sources.0.path: the labels folder",
+        ),
+        ("labels:\n  folder: inbox/a\n", "config.yaml:2: labels.folder: the labels folder"),
+        ("executor: {name: local, workers: yes}\n", "workers: must be a number, got true"),
+        ("sinks: [{name: jsonl, path: .}]\n", "sinks.0.path: must be the path of a file, not of a"),
+        ("sinks: [{name: jsonl, path: x, max_mb: .inf}]\n", "max_mb: must be a finite number"),
+        ("sources: [{name: folder, path: ' '}]\n", 'sources.0.path: must be a path, got " "'),
+        (
+            "sources: [{name: folder, path: a, title: []}]\n",
+            "0.title: must be text, got []",
+        ),
         ("database: postgresql://host/name\n", "'postgresql' is not supported"),
     ],
 )
@@ -299,6 +330,44 @@ def test_config_check_refuses_what_would_end_the_start(write, text, says):
     write(text)
     ended = CliRunner().invoke(config_command, ["check"])
     assert isinstance(ended.exception, ConfigError) and says in str(ended.exception)
+
+
+SMALL = "{name: mobilenet_v2, alpha: 0.3}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "model:\n  backbone: vgg16\n  weights: imagnet\n",
+            "config.yaml:3: model.weights: must be auto, imagenet, none (all that backbone 'vgg16' "
+            'offers) or the path of an existing file, got "imagnet"; did you mean imagenet?',
+        ),
+        ("model: {weights: image-net, backbone: vgg16}\n", "did you mean imagenet?"),
+        (
+            "model: {weights: imagenet}\n",
+            "config.yaml:1: model.weights: must be auto, bundled, none",
+        ),
+        ("model: {weights: w/no.weights.h5}\n", 'w/no.weights.h5"; there is no such file: put'),
+        ("model: {image_size: [64, 32]}\n", "config.yaml:1: model.image_size: must be at least 48"),
+        (
+            f"model:\n  backbone: {SMALL}\n",
+            "config.yaml:2: model.backbone: backbone 'mobilenet_v2' with alpha 0.3 has no ImageNet "
+            "weights: choose alpha 0.35, 0.5,",
+        ),
+    ],
+)
+def test_config_check_refuses_a_model_whose_parts_do_not_fit(write, text, says):
+    write(text)
+    ended = CliRunner().invoke(config_command, ["check"])
+    assert isinstance(ended.exception, ConfigError) and says in str(ended.exception)
+
+
+def test_weights_of_a_file_and_a_width_without_weights_are_fine(write, tmp_path):
+    (tmp_path / "small.h5").touch()
+    for weights in ("none", "small.h5"):
+        write(f"model: {{backbone: {SMALL}, weights: {weights}}}\n")
+        assert CliRunner().invoke(config_command, ["check"]).exception is None
 
 
 def test_config_show_lists_values_in_force_with_their_origin(write, tmp_path, monkeypatch):

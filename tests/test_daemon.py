@@ -358,6 +358,9 @@ def test_a_vanished_root_raises_an_alarm_loses_no_row_and_recovers(daemon):
     daemon.start()
     draw(daemon.inbox / "a.png", 1)
     daemon.until_done(1)
+    for folder in ("inbox", "labels"):
+        assert daemon.log.read_text().count(f"{daemon.folder / folder}: watched by inotify") == 1
+    assert daemon.log.read_text().count("inotify") == 2
     daemon.inbox.rename(daemon.folder / "unplugged")
     alarm = "SELECT alarm FROM source_state WHERE title = 'inbox'"
     until(lambda: daemon.query(alarm) != [(None,)])
@@ -431,9 +434,18 @@ def test_a_broken_model_leaves_the_old_one_serving_and_says_so(daemon):
 
 
 @pytest.mark.slow
-def test_a_daemon_without_any_loadable_model_ends_with_the_reason(daemon):
-    for model in daemon.folder.glob("state/models/stub-*/model.keras"):
-        model.write_bytes(b"damaged")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda bundle: (bundle / "model.keras").write_bytes(b"x"), "model.keras was altered"),
+        (shutil.rmtree, "there is no manifest.json"),
+    ],
+)
+def test_a_daemon_without_any_loadable_model_ends_with_the_reason(daemon, damage, says):
+    (bundle,) = daemon.folder.glob("state/models/stub-*")
+    damage(bundle)
     daemon.launch()
     assert daemon.wait(30.0) == 1
-    assert "model.keras was altered" in daemon.log.read_text()
+    said = daemon.log.read_text().splitlines()[-1]
+    assert "model version stub: bundle" in said and says in said
+    assert "models rollback" in said and f"put {bundle} back" in said

@@ -104,7 +104,7 @@ def test_an_older_database_is_backed_up_before_it_is_upgraded(database, tmp_path
         " VALUES ('a', 1, 'PNG', 1, 1, '0', '2026')",
     )
     ask(database, "UPDATE alembic_version SET version_num = '0000'")
-    monkeypatch.setattr(migrate, "_run", _pretend)
+    monkeypatch.setattr(migrate, "run_migrations", _pretend)
     done = migrate.upgrade(database, tmp_path / "backups")
     assert (done.before, done.after) == ("0000", migrate.known_head())
     assert done.backup is not None and done.backup.parent == tmp_path / "backups"
@@ -125,7 +125,7 @@ def test_a_failed_upgrade_changes_nothing(database, tmp_path, monkeypatch):
         connection.exec_driver_sql("ALTER TABLE image ADD COLUMN half TEXT")
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(migrate, "_run", fail_half_way)
+    monkeypatch.setattr(migrate, "run_migrations", fail_half_way)
     with pytest.raises(RuntimeError):
         migrate.upgrade(database, tmp_path / "backups")
     assert "half" not in [row[1] for row in ask(database, "PRAGMA table_info(image)")]

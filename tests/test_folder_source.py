@@ -257,6 +257,28 @@ def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch
     assert f"{tmp_path}/closed cannot be read" in caplog.text
 
 
+def test_an_unreadable_folder_is_told_for_status_until_it_can_be_read(tmp_path, monkeypatch):
+    closed, real = {tmp_path / "a", tmp_path / "b"}, os.scandir
+
+    def refusing(path):
+        if Path(os.fsdecode(path)) in closed:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for folder in ("a", "b"):
+        put(tmp_path / folder / "a.jpg")
+    with running(tmp_path, watch="polling", poll_every="0.1s") as recorder:
+        way = "polling every 0.1 s: as configured"
+        blind = "cannot be read: no deletion is noticed"
+        recorder.until(lambda: recorder.ways[-1] == f"{way}; {tmp_path}/a and 1 more {blind}")
+        closed.remove(tmp_path / "a")
+        recorder.until(lambda: recorder.ways[-1] == f"{way}; {tmp_path}/b {blind}")
+        closed.clear()
+        recorder.until(lambda: recorder.ways[-1] == way and recorder.sees(tmp_path / "b/a.jpg"))
+    assert set(recorder.alarms) == {None}
+
+
 # --- which names ---------------------------------------------------------------------------
 
 
@@ -622,7 +644,9 @@ def test_at_the_kernels_limit_the_folder_is_polled(tmp_path, monkeypatch, caplog
     with running(tmp_path, poll_every="0.1s") as recorder:
         recorder.until(lambda: recorder.ways)
         assert recorder.ways[-1].startswith("polling every 0.1 s: inotify limit reached")
-        assert "max_user_watches" in recorder.ways[-1] and "max_user_watches" in caplog.text
+        assert "max_user_watches" in recorder.ways[-1]
+        (told,) = [line for line in caplog.records if "max_user_watches" in line.message]
+        assert told.levelname == "WARNING"
         put(tmp_path / "4/late.jpg")
         recorder.until(lambda: recorder.sees(tmp_path / "4/late.jpg"))
 

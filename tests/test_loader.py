@@ -266,6 +266,30 @@ def test_wrong_selections_are_named_with_the_line_of_the_file(boxed, tmp_path, m
     assert source == "config.yaml:6: sources.0.recursiv: unknown key; did you mean recursive?"
 
 
+BACKBONE = """
+    from daemon.contracts import Factory
+    from daemon.hookspecs import hookimpl
+
+    @hookimpl
+    def register_backbones():
+        return [Factory("odd", {build})]
+"""
+
+
+@pytest.mark.parametrize(
+    ("build", "says"), [("lambda options: 1 / 0", "ZeroDivisionError"), ("str", "weights_choices")]
+)
+def test_a_backbone_that_cannot_be_built_is_named(write, tmp_path, build, says):
+    write("odd.py", BACKBONE, build=build)
+    path = tmp_path / "config.yaml"
+    path.write_text("model: {backbone: odd}\nplugins: [./odd.py]\n")
+    loaded = load(path, {})
+    with pytest.raises(ConfigError, match=rf"config.yaml:1: model.backbone: cannot .*{says}"):
+        Catalogue(load_plugins(box.BUILTIN, loaded.settings.plugins)).validate(
+            loaded.settings, loaded.base, loaded.origins
+        )
+
+
 COMMAND = """
     import click
     from daemon.hookspecs import hookimpl

@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import pytest
 
 from daemon.quiet import import_keras
 from daemon.training.features import compiled
@@ -33,3 +34,8 @@ def test_tensorflow_does_not_remark_that_each_model_is_a_graph_of_its_own():
     finally:
         logger.removeHandler(heard)
     assert heard.lines == []
+
+
+@pytest.mark.usefixtures("keras")
+def test_the_tests_leave_the_home_folder_alone(keras_folder):
+    assert (keras_folder / "keras.json").is_file()

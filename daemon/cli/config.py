@@ -45,7 +45,7 @@ def check(config: Path | None) -> None:
 
 @config.command()
 @config_option
-@format_option()
+@format_option
 def show(config: Path | None, form: str) -> None:
     """List the values in force, and where each comes from."""
     from daemon.app import make_catalogue

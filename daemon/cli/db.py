@@ -46,10 +46,11 @@ def check(config: Path | None, drift: bool) -> None:
     """Read the whole database for damage and contradictions; exit 1 when there are any."""
     from daemon.store.consistency import problems
     from daemon.store.database import reading
+    from daemon.store.shape import misshapen, promised
 
     engine, loaded = open_database(config)
     with reading(engine) as connection:
-        found = list(problems(connection))
+        found = [*problems(connection), *misshapen(connection, promised())]
     if drift:
         found += _drift(engine)
     for problem in found:

@@ -40,7 +40,7 @@ COLUMNS = (
     metavar="N",
     help="At most N rows, 0 for all.",
 )
-@format_option()
+@format_option
 def failed(config: Path | None, limit: int, form: str) -> None:
     """List the files that could not be read, and why; the latest first.
 

@@ -42,7 +42,7 @@ def labels() -> None:
 
 @labels.command("list")
 @config_option
-@format_option()
+@format_option
 def list_labels(config: Path | None, form: str) -> None:
     """List every label there is now, by class."""
     from daemon.labels.exporting import labelled
@@ -66,7 +66,7 @@ def list_labels(config: Path | None, form: str) -> None:
     help="Where the images of a Label Studio export are; by default beside it.",
 )
 @config_option
-@format_option()
+@format_option
 def import_labels(
     place: Path, yes: bool, dry_run: bool, root: Path | None, config: Path | None, form: str
 ) -> None:

@@ -45,7 +45,7 @@ models.add_command(compare)
 
 @models.command("list")
 @config_option
-@format_option()
+@format_option
 def list_models(config: Path | None, form: str) -> None:
     """List the model versions, newest first."""
     from daemon.store import queries
@@ -180,13 +180,12 @@ def rollback(config: Path | None) -> None:
 
 
 def _deploy(engine: Any, loaded: Any, version: "Version", reason: str) -> None:
-    from daemon.app import bundle_of
-    from daemon.artifacts import read_manifest
+    from daemon.app import check_bundle
     from daemon.clock import SystemClock, utc_text
     from daemon.delivery import sink_names
     from daemon.store.models import Models
 
-    read_manifest(bundle_of(version, loaded.settings))  # raises if the bundle is damaged or gone
+    check_bundle(version, loaded.settings)
     sinks = sink_names([choice.name for choice in loaded.settings.sinks])
     now = utc_text(SystemClock().now())
     Models(engine).deploy(version, reason, _who(), now, sinks)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 import click
 
@@ -21,10 +21,9 @@ from daemon.cli.times import local_text
 from daemon.errors import UsageError
 from daemon.text import printable
 
-FORMATS = ("table", "json", "jsonl", "csv")
+FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 _NARROW = 60
 _SAMPLE = 500
-_ROW_GROUP = 20_000
 # What spreadsheets would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -52,16 +51,16 @@ class Column:
     in_table: bool = True
 
 
-def format_option(*more: str) -> Callable[[Function], Function]:
-    """Add `--format` (argument `form`), with formats beside the usual four."""
+def format_option(command: Function) -> Function:
+    """Add `--format` (argument `form`) to a command that lists rows."""
     return click.option(
         "--format",
         "form",
-        type=click.Choice((*FORMATS, *more)),
+        type=click.Choice(FORMATS),
         default="table",
         show_default=True,
         help="How the rows are written.",
-    )
+    )(command)
 
 
 def document_option(command: Function) -> Function:
@@ -89,7 +88,10 @@ def write_rows(
             yield row
 
     if form == "parquet":
-        _write_parquet(counted(), columns, output)
+        from daemon.cli.parquet import write_parquet
+
+        with _opened_binary(output) as sink:
+            write_parquet(counted(), columns, sink)
     else:
         with _opened(output) as stream:
             _WRITERS[form](counted(), columns, stream)
@@ -149,6 +151,18 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
     except BrokenPipeError:
         # The reader (head, less) has seen enough, which is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _opened_binary(output: Path | None) -> Iterator[BinaryIO]:
+    if output is not None:
+        with _appearing(output) as part, part.open("wb") as file:
+            yield file
+    elif sys.stdout.isatty():
+        raise UsageError("parquet is not for a terminal: write it to a file with `> FILE`")
+    else:
+        with _opened(None) as stream:
+            yield stream.buffer
 
 
 @contextmanager
@@ -269,25 +283,6 @@ def _heading(column: Column) -> str:
 
 def _is_number(column: Column) -> bool:
     return column.kind in (Kind.NUMBER, Kind.CONFIDENCE)
-
-
-def _write_parquet(rows: Iterable[Row], columns: Sequence[Column], output: Path | None) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if output is None:
-        raise UsageError("parquet needs a file: add --output FILE")
-    types = {
-        Kind.NUMBER: pa.int64(),
-        Kind.CONFIDENCE: pa.float64(),
-        Kind.FLAG: pa.bool_(),
-    }
-    schema = pa.schema([(c.name, types.get(c.kind, pa.string())) for c in columns])
-    rows = iter(rows)
-    with _appearing(output) as part, pq.ParquetWriter(part, schema) as writer:
-        while group := list(islice(rows, _ROW_GROUP)):
-            values = {name: [row[name] for row in group] for name in schema.names}
-            writer.write_table(pa.table(values, schema=schema))
 
 
 _WRITERS: Mapping[str, Callable[[Iterable[Row], Sequence[Column], TextIO], None]] = {

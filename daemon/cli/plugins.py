@@ -29,7 +29,7 @@ _OPTIONS = (
 @click.command()
 @click.argument("name", required=False)
 @config_option
-@format_option()
+@format_option
 def plugins(name: str | None, config: Path | None, form: str) -> None:
     """List the plugins, or show the options of the one called NAME."""
     from daemon.app import make_catalogue

@@ -73,7 +73,7 @@ def _confidence_option(name: str, help_text: str) -> Callable[..., Any]:
     help=f"At most N rows, 0 for all.  [default: {_LIMIT}; with --follow all]",
 )
 @click.option("--follow", is_flag=True, help="Print new results as they come, until Ctrl-C.")
-@out.format_option("parquet")
+@out.format_option
 @click.option(
     "-o",
     "--output",

@@ -38,7 +38,7 @@ _MOST = 1000
     metavar="N",
     help=f"At most N of each kind, {_MOST} at most.",
 )
-@format_option()
+@format_option
 def review(config: Path | None, kind: str | None, limit: int, form: str) -> None:
     """List the images most worth a label, and the labels most worth a check.
 

@@ -34,7 +34,7 @@ _COLUMNS = (
 @click.command()
 @click.argument("number", type=click.IntRange(min=1), required=False, metavar="[RUN]")
 @config_option
-@format_option()
+@format_option
 def runs(number: int | None, config: Path | None, form: str) -> None:
     """List training runs, newest first; with RUN, all that is known of one.
 
@@ -52,9 +52,11 @@ def runs(number: int | None, config: Path | None, form: str) -> None:
         return
     if (run := found[0]) is None:
         raise UsageError(f"there is no training run {number}; `classifyd runs` lists them")
-    if form != "table":
+    if form == "json":
         write_document(_document(run))
         return
+    if form != "table":
+        raise UsageError(f"one run is no list that {form} could hold; use --format json")
     for line in _lines(run):
         click.echo(line)
 

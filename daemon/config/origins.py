@@ -26,3 +26,13 @@ def origin_of(key: Key, data: Any, places: Places) -> str:
             return DEFAULT
         data = data[step]
     return place_of(key, places)
+
+
+def located(key: str, text: str, origins: Mapping[str, str]) -> str:
+    """Say something of a dotted key, behind the place where it, or else what is around it, is
+    written; `origins` are those of `daemon.config.Loaded`."""
+    around = key
+    while around not in origins and "." in around:
+        around = around.rpartition(".")[0]
+    place = origins.get(around, DEFAULT)
+    return f"{key}: {text}" if place == DEFAULT else f"{place}: {key}: {text}"

@@ -34,11 +34,11 @@ from daemon.config.values import (
     PluginLocation,
     Schedule,
     Section,
+    StateFolder,
     Threads,
     VersionName,
     Weights,
 )
-from daemon.contracts import ConfigPath
 from daemon.preprocessing import Fit
 
 
@@ -248,7 +248,7 @@ class Settings(_Strict):
         description="Where everything is recorded: the path of an SQLite file, or its SQLAlchemy "
         "URL.",
     )
-    state_dir: ConfigPath = Field(
+    state_dir: StateFolder = Field(
         default=Path("state"),
         description="Folder for what the daemon keeps beside the database: bundles, backups, "
         "downloaded weights.",

@@ -14,8 +14,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from daemon.contracts import ConfigPath, possible_path
+
 _SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?#]+)")
-_VERSION_NAME = re.compile(r"[\w.-]{1,100}")
+_VERSION_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CHOICE = re.compile(r"\w+")
 
 
@@ -30,7 +32,20 @@ def _database(text: str, info: ValidationInfo) -> str:
         if not (url := _SQLITE_URL.fullmatch(text)):
             raise ValueError("must be the plain path of a file for SQLite")
         text = url["path"]
-    return text if "://" in text else from_base(text, info)
+    if "://" in text:
+        return text
+    if text == ":memory:":
+        raise ValueError("must be the path of a file, since one in memory forgets everything")
+    path = from_base(text, info)
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError("must be the path of a file, not of a folder or device")
+    return path
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ValueError("must be a folder, not a file")
+    return path
 
 
 def _weights(text: str, info: ValidationInfo) -> str:
@@ -47,7 +62,7 @@ def _image_size(value: object) -> tuple[int, int] | None:
     match value:
         case None:
             return None
-        case int(side) | [int(side)] if _is_side(side):
+        case int(side) if _is_side(side):
             return side, side
         case [int(height), int(width)] if _is_side(height) and _is_side(width):
             return height, width
@@ -80,14 +95,20 @@ def _some_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
 
 def _version_name(name: str | None) -> str | None:
     if name is not None and not _VERSION_NAME.fullmatch(name):
-        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
+        raise ValueError(
+            "must be 1 to 100 letters, digits, dots, dashes or underscores, "
+            "a letter or digit first, and no number"
+        )
     return name
 
 
 Text = Annotated[str, Field(min_length=1)]
 
-Database = Annotated[Text, AfterValidator(_database)]
+Database = Annotated[Text, BeforeValidator(possible_path), AfterValidator(_database)]
 """An absolute path of an SQLite file, or the SQLAlchemy URL of another database."""
+
+StateFolder = Annotated[ConfigPath, AfterValidator(_folder)]
+"""A folder, there already or to be made."""
 
 LabelsFolder = Annotated[
     Text | None, WithJsonSchema({"anyOf": [{"format": "path"}, {"type": "null"}]})

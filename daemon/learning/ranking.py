@@ -39,13 +39,6 @@ def worth_labelling(
     return chosen
 
 
-def by_features(features: NDArray[np.floating]) -> Distances:
-    """Measure between features `float[N, ...]` by their angle: 0 alike, 1 at right angles."""
-    flat = features.reshape(len(features), -1).astype(np.float32)
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-    return lambda row: np.asarray(np.maximum(1 - unit @ unit[row], 0), np.float32)
-
-
 def by_hashes(hashes: Sequence[str]) -> Distances:
     """Measure between perceptual hashes (16 hexadecimal digits) by differing bits, 1 at half."""
     bits = np.array([int(text, 16) for text in hashes], np.uint64)

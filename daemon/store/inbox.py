@@ -187,14 +187,16 @@ class Inbox:
             .values(
                 state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
             )
-            .returning(File.id, File.path_bytes, *STAT_COLUMNS)
+            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
         )
         with writing(self._engine) as connection:
             rows = sorted(connection.execute(claim).all())
             sizes = {row.size for row in rows}
             known = {size: contents_of(connection, size, model_version_id) for size in sizes}
         stats = {row.id: FileStat(*row[2:5]) for row in rows}
-        return tuple(FileRef(r.id, r.path_bytes, stats[r.id], known[r.size]) for r in rows)
+        return tuple(
+            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts) for r in rows
+        )
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""

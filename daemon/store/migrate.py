@@ -81,7 +81,7 @@ def upgrade(database: str, backups: Path) -> Upgrade:
         if before is not None and path is not None:
             backup = backup_file(path, backups / f"{path.stem}-schema-{before}-{_stamp()}.db")
         with writing(engine) as connection:
-            _run(connection)
+            run_migrations(connection)
         return Upgrade(before, known_head(), backup)
     finally:
         engine.dispose()
@@ -110,7 +110,8 @@ def _alembic_config(connection: Connection) -> "Config":
     return config
 
 
-def _run(connection: Connection) -> None:
+def run_migrations(connection: Connection) -> None:
+    """Run what a database lacks: all on an empty one."""
     from alembic import command
 
     command.upgrade(_alembic_config(connection), "head")

@@ -140,6 +140,12 @@ class Application:
             load_weights(net, weights)
         return net
 
+    def check_weights(self, weights: str) -> None:
+        """Raise `WeightsError` for ImageNet weights of a width that has none."""
+        if weights == "imagenet":
+            size = self.default_size
+            self._network.weights_file(size, size, self._arguments.get("alpha"))
+
     def at_hand(self, height: int, width: int) -> Sequence[Mapping[str, Any]]:
         """Return the widths (no options where there is one only) whose ImageNet weights for
         images of this size lie in Keras' folder."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from daemon.contracts import ConfigPath, Factory, Options, Sink
 from daemon.domain import Event
@@ -25,6 +25,13 @@ class JsonlOptions(Options):
         gt=0,
         description="Past this size (megabytes) the file is renamed to PATH.1 and begun anew.",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _no_folder(cls, path: Path) -> Path:
+        if path.is_dir():
+            raise ValueError("must be the path of a file, not of a folder")
+        return path
 
 
 class JsonlSink:

@@ -63,7 +63,8 @@ class Follower:
         self._hints = Hints()
         self._watch: InotifyWatch | None = None
         self._armed: str | None = None  # the root that is watched now
-        self._way: str | None = None
+        self._way = ""
+        self._told = ""
         self._trouble: str | None = ""  # not asked yet, so that an old alarm is cleared
         self._unread: set[bytes] = set()
         self._due = self._renew = self._rested = clock()
@@ -142,12 +143,19 @@ class Follower:
 
     def _goes(self, way: str, warn: bool = False) -> None:
         """Tell how changes are noticed from now on, if that is new."""
-        if way == self._way:
-            return
-        self._way = way
-        if warn:
-            log.warning("%s is watched by %s", self._root, way)
-        self._intake.watching(way)
+        if way != self._way:
+            self._way = way
+            log.log(logging.WARNING if warn else logging.INFO, "%s: watched by %s", self._root, way)
+        self._tell_way()
+
+    def _tell_way(self) -> None:
+        """Tell it for `status`, and what keeps deletions from being noticed."""
+        told = self._way
+        if self._unread:
+            told += f"; {_named(self._unread)} cannot be read: no deletion is noticed"
+        if told != self._told:
+            self._told = told
+            self._intake.watching(told)
 
     def _list(self) -> None:
         """Hand in everything there is; nothing is judged missing unless all could be read."""
@@ -161,16 +169,17 @@ class Follower:
         self._intake.listed(walk.chunks(), complete)
         if identity is not None and identity != self._intake.recall():
             self._intake.remember(identity)
-        self._warn_of_unread(set(walk.unread))
+        self._note_unread(set(walk.unread))
         ended = self._clock()
         self._rested = ended + max(1.0, REST * (ended - begun))
         self._due = math.inf if self._watch else ended + self._pace.poll_s
 
-    def _warn_of_unread(self, unread: set[bytes]) -> None:
+    def _note_unread(self, unread: set[bytes]) -> None:
         for path in sorted(unread - self._unread):
             shown = printable(display_path(path))
             log.warning("%s cannot be read: nothing in %s is judged missing", shown, self._root)
         self._unread = unread
+        self._tell_way()
 
     def _report(self, hints: dict[bytes, Hint]) -> None:
         """Look at every hinted path; what the disk says counts, not what the event said."""
@@ -185,7 +194,7 @@ class Follower:
             walk = Walk(self._tree, folder, self._stop.is_set)
             for chunk in walk.chunks():
                 self._intake.found(chunk)
-            self._warn_of_unread(self._unread | set(walk.unread))
+            self._note_unread(self._unread | set(walk.unread))
 
     def _report_files(self, hints: dict[bytes, Hint]) -> None:
         found: list[Sighting] = []
@@ -204,6 +213,12 @@ class Follower:
         # A root that goes away takes its files along: that is no deletion.
         if missing and self._present():
             self._intake.missing(missing)
+
+
+def _named(paths: set[bytes]) -> str:
+    """Name the first of some paths, and say how many more there are."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return printable(display_path(min(paths))) + more
 
 
 def _outermost(folders: Iterable[bytes]) -> Iterator[bytes]:

@@ -69,7 +69,7 @@ class FolderOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("title") and "path" in values:
+        if isinstance(values, dict) and values.get("title") in (None, "") and "path" in values:
             return {**values, "title": str(values["path"])}
         return values
 
