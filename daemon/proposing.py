@@ -9,7 +9,7 @@ from daemon.errors import PluginError
 from daemon.learning.schedule import History, Plan, Rules, outlook
 from daemon.store.database import reading
 from daemon.store.label_changes import changed_since, fingerprint, label_counts
-from daemon.store.run_rows import Run, RunState, last_run, learned_run
+from daemon.store.run_rows import RunState, Standing, learned, standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -65,11 +65,11 @@ def history(settings: RetrainSettings, connection: "Connection", now: float) -> 
     have changed since as start a run.
     """
     text = utc_text(now)
-    last = last_run(connection, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
+    last = standing(connection, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
     return History(
         now=datetime.fromtimestamp(now, UTC),
         last_run_at=_moment(last, text),
-        changed=_changed(connection, learned_run(connection), text),
+        changed=_changed(connection, text),
         labels=label_counts(connection),
         rules=Rules(
             settings.every,
@@ -84,17 +84,17 @@ def history(settings: RetrainSettings, connection: "Connection", now: float) -> 
     )
 
 
-def _moment(run: Run | None, now: str) -> datetime | None:
+def _moment(run: Standing | None, now: str) -> datetime | None:
     """Return when a run began; None for one in the future, which a wrong clock dated."""
     if run is None or run.started_at > now:
         return None
     return datetime.fromisoformat(run.started_at)
 
 
-def _changed(connection: "Connection", learned: Run | None, now: str) -> int:
+def _changed(connection: "Connection", now: str) -> int:
     """Count images; none where no label was given or taken back since, whatever the clock did.
     Of a run in the future, where the clock was wrong, it cannot be told what came since: all."""
-    if learned is not None and learned.plan.get("labels") == list(fingerprint(connection)):
+    last = learned(connection)
+    if last is not None and last.labels == fingerprint(connection):
         return 0
-    known = learned is not None and learned.as_of <= now
-    return changed_since(connection, learned.as_of if learned and known else _BEGINNING)
+    return changed_since(connection, last.as_of if last and last.as_of <= now else _BEGINNING)

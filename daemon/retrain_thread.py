@@ -17,6 +17,8 @@ _CALM_S = 10.0
 """Labels mostly come in bursts: a run begins when none came for so long."""
 _STOP_S = 10.0
 _AFTER_FAILURE_S = 600.0
+_NOT_DUE_S = 30.0
+"""All labels are counted to tell whether a run is due, which takes a while where they are many."""
 _HUNG_S = 6 * 3600.0
 """A run that tells of no progress for so long will never end."""
 
@@ -128,10 +130,13 @@ class RetrainThread:
 
     def _proposal(self) -> "Plan | None":
         try:
-            return self._labels.proposal()
+            plan = self._labels.proposal()
         except PluginError:  # it will answer no better at once
             self._not_before = self._clock.elapsed() + _AFTER_FAILURE_S
             raise
+        if plan is None:
+            self._not_before = self._clock.elapsed() + _NOT_DUE_S
+        return plan
 
     def _end_hung(self, process: Process) -> None:
         step, now = self._labels.step(), self._clock.elapsed()

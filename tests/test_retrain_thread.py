@@ -45,7 +45,7 @@ class FakeLabels:
     def __init__(self):
         self.count, self.due, self.started, self.ends = 0, True, [], []
 
-        self.steps, self.broken = itertools.count(), False
+        self.steps, self.broken, self.asked = itertools.count(), False, 0
 
     def settle(self):
         pass
@@ -54,6 +54,7 @@ class FakeLabels:
         return next(self.steps)
 
     def proposal(self):
+        self.asked += 1
         if self.broken:
             raise PluginError("retrainer 'mine' broke")
         return Plan("probe", "due") if self.due else None
@@ -104,6 +105,16 @@ def test_the_end_of_a_process_is_written_down_and_a_failed_one_not_repeated_at_o
     assert len(labels.started) == 1
     pass_time(clock, thread, 600)
     assert len(labels.started) == 2
+
+
+def test_what_is_not_due_is_not_asked_for_at_every_look(watched):
+    labels, clock, thread = watched
+    labels.count, labels.due = 5, False
+    pass_time(clock, thread, 600)
+    assert labels.asked <= 600 / 30
+    labels.due = True
+    pass_time(clock, thread, 32)
+    assert labels.started
 
 
 def test_a_run_that_gets_no_further_is_ended(watched):
