@@ -70,7 +70,7 @@ def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
         fail(str(error))
         raise
     except OSError as error:
-        where = error.filename or wiring.loaded.settings.state_dir
+        where = error.filename2 or error.filename or wiring.loaded.settings.state_dir
         message = f"{where}: {error.strerror}; make room or mend its rights, and train again"
         fail(message)
         raise TrainingError(message) from error

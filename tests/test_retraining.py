@@ -1,5 +1,6 @@
 """Labels in, a challenger out: judged, recorded, live only on the gate's word, and repeatable."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -253,6 +254,12 @@ def test_why_a_run_failed_is_told_even_if_it_cannot_be_written(shop, monkeypatch
     monkeypatch.setattr(TrainingRuns, "fail", refuse)
     with pytest.raises(TrainingError, match="too few"), recorded(*shop, 1):
         raise TrainingError("too few")
+
+
+def test_a_full_disk_is_named_and_not_what_was_copied_to_it(shop):
+    full = OSError(errno.ENOSPC, "No space left on device", "bundle", None, "state/models")
+    with pytest.raises(TrainingError, match="^state/models: No space left"), recorded(*shop, 1):
+        raise full
 
 
 def test_a_rollback_while_a_challenger_is_judged_is_heeded(shop, monkeypatch):
