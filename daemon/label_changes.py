@@ -2,20 +2,22 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.app import Wiring
 from daemon.clock import utc_text
+from daemon.errors import BusyError
 from daemon.labels.siding import settle_sides
 from daemon.learning.schedule import Plan
 from daemon.lock import training_lock
 from daemon.proposing import history, proposal
 from daemon.retrain_thread import Process
-from daemon.run_record import end_dead_runs
+from daemon.run_record import end_dead_runs, training_alone
 from daemon.store.database import reading
 from daemon.store.label_changes import fingerprint
-from daemon.store.run_rows import Run, RunState, last_run
+from daemon.store.run_rows import Run, RunState, Standing, last_run, standing
 from daemon.training_process import TrainingProcess
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class LabelChanges:
         self._start = start
         self._seen: object = None
         self._changed = 0
+        self._before: int | None = None
 
     def settle(self) -> None:
         """Put new labelled images on their sides."""
@@ -43,15 +46,22 @@ class LabelChanges:
 
     def changed(self) -> int:
         """Return how many images are labelled otherwise than in the last run; asked of the
-        whole table only when it has changed."""
+        whole table only when it has changed. Ours is not going on now: a run that is still
+        called running was killed, unless somebody trains by hand."""
         settings, now = self._wiring.loaded.settings.retrain, self._wiring.clock.now()
+        if (last := self._standing()) is not None and last.state is RunState.RUNNING:
+            with suppress(BusyError), training_alone(self._wiring, self._engine):
+                last = self._standing()
         with reading(self._engine) as connection:
-            last = last_run(connection)
             seen = fingerprint(connection), last and (last.run_id, last.state)
             if seen != self._seen:
                 self._changed = history(settings, connection, now).changed
                 self._seen = seen
         return self._changed
+
+    def step(self) -> object:
+        """Return where the run that goes on is."""
+        return self._standing()
 
     def proposal(self) -> Plan | None:
         """Return the run that is due."""
@@ -63,6 +73,8 @@ class LabelChanges:
         with training_lock(state):  # or it would only say that it is not alone
             pass
         assert path is not None, "a daemon has a configuration file"
+        last = self._standing()
+        self._before = None if last is None else last.run_id
         return self._start(path, state / "training.log")
 
     def ended(self, process: Process, code: int, stopped: bool) -> None:
@@ -73,10 +85,18 @@ class LabelChanges:
             else:
                 reason, state = _reason(process, code), RunState.FAILED
             end_dead_runs(self._engine, self._now(), reason, state)
+        if stopped:
+            return
         with reading(self._engine) as connection:
             last = last_run(connection)
-        if last is not None and not stopped:
+        if last is not None and last.run_id != self._before:
             _tell(last, code)
+        elif code:
+            _log.error("no training run has begun: %s", _reason(process, code))
+
+    def _standing(self) -> Standing | None:
+        with reading(self._engine) as connection:
+            return standing(connection)
 
     def _now(self) -> str:
         return utc_text(self._wiring.clock.now())

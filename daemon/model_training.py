@@ -16,7 +16,7 @@ from daemon.label_sources import has_many_labels
 from daemon.learning.schedule import Plan
 from daemon.manifest import NAME
 from daemon.quiet import hush_pillow, import_keras
-from daemon.run_record import Reporting, recorded, training_alone
+from daemon.run_record import Reporting, insist, recorded, training_alone
 from daemon.store.labels import Labels, SidedImage
 from daemon.store.models import Models, Version
 from daemon.store.runs import TrainingRuns
@@ -73,9 +73,10 @@ def train_folder(
             version = register_challenger(
                 wiring, engine, trained.challenger, trained.metrics, name, run_id
             )
-            _record(wiring, engine, trained)
+            insist(lambda: _record(wiring, engine, trained))
             now = _now(wiring)
-            runs.finish(run_id, _data(trained) | {"as_of": now}, trained.metrics, now)
+            data = _data(trained) | {"as_of": now}
+            insist(lambda: runs.finish(run_id, data, trained.metrics, now))
     return version, trained
 
 
@@ -90,7 +91,7 @@ def register_challenger(
     """Write a challenger's bundle and register it as a model version of this training run."""
     manifest = make_manifest(challenger, metrics, name, _now(wiring))
     bundle = write_bundle(challenger.model, manifest, wiring.loaded.settings.state_dir / "models")
-    return register_installed(Models(engine), bundle, _now(wiring), run_id)
+    return insist(lambda: register_installed(Models(engine), bundle, _now(wiring), run_id))
 
 
 def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:

@@ -33,7 +33,7 @@ def repeat(wiring: Wiring, engine: "Engine", run_id: int, progress: Progress) ->
     settled = run.data["repeat"]
     plan = Plan(**{**settled, "reason": f"repeats training run {run_id}"})
     wiring.loaded = replace(wiring.loaded, settings=_settings(wiring.loaded.settings, run))
-    return retrain(wiring, engine, plan, progress, as_of=run.as_of, goes_live=False)
+    return retrain(wiring, engine, plan, progress, repeats=run)
 
 
 def _settings(settings: Settings, run: Run) -> Settings:

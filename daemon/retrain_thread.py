@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.clock import Clock
-from daemon.errors import BusyError, ClassifydError
+from daemon.errors import BusyError, ClassifydError, PluginError
 
 if TYPE_CHECKING:
     from daemon.learning.schedule import Plan
@@ -17,6 +17,10 @@ _CALM_S = 10.0
 """Labels mostly come in bursts: a run begins when none came for so long."""
 _STOP_S = 10.0
 _AFTER_FAILURE_S = 600.0
+_NOT_DUE_S = 30.0
+"""All labels are counted to tell whether a run is due, which takes a while where they are many."""
+_HUNG_S = 6 * 3600.0
+"""A run that tells of no progress for so long will never end."""
 
 
 class Process(Protocol):
@@ -49,6 +53,9 @@ class Labels(Protocol):
     def changed(self) -> int:
         """Return how many images are labelled otherwise than in the last run."""
 
+    def step(self) -> object:
+        """Return where the run that goes on is: what changes while it gets on."""
+
     def start(self) -> Process:
         """Start the process of a run that is due."""
 
@@ -68,6 +75,8 @@ class RetrainThread:
         self._changed = 0
         self._calm_since = 0.0
         self._not_before = 0.0
+        self._step: object = None
+        self._step_since = 0.0
 
     def start(self) -> None:
         """Begin to look."""
@@ -107,15 +116,35 @@ class RetrainThread:
         if self._process is not None:
             code = self._process.ended()
             if code is None:
+                self._end_hung(self._process)
                 return
             process, self._process = self._process, None
             self._tell_end(process, code, stopped=False)
             if code:  # it may have failed before it could say so anywhere
                 self._not_before = self._clock.elapsed() + _AFTER_FAILURE_S
         self._labels.settle()
-        if self._is_calm() and (plan := self._labels.proposal()) is not None:
+        if self._is_calm() and (plan := self._proposal()) is not None:
             _log.info("training by %s: %s", plan.strategy, plan.reason)
             self._process = self._labels.start()
+            self._step, self._step_since = None, self._clock.elapsed()
+
+    def _proposal(self) -> "Plan | None":
+        try:
+            plan = self._labels.proposal()
+        except PluginError:  # it will answer no better at once
+            self._not_before = self._clock.elapsed() + _AFTER_FAILURE_S
+            raise
+        if plan is None:
+            self._not_before = self._clock.elapsed() + _NOT_DUE_S
+        return plan
+
+    def _end_hung(self, process: Process) -> None:
+        step, now = self._labels.step(), self._clock.elapsed()
+        if step != self._step:
+            self._step, self._step_since = step, now
+        elif now - self._step_since > _HUNG_S:
+            _log.error("training got no further in %g hours: it is ended", _HUNG_S / 3600)
+            process.stop(_STOP_S)
 
     def _is_calm(self) -> bool:
         changed, now = self._labels.changed(), self._clock.elapsed()

@@ -1,6 +1,5 @@
 """One training run: labels in, a challenger out, and on the gate's word a deployment."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,22 @@ from daemon.benches import a_bench, plan_record
 from daemon.clock import utc_text
 from daemon.config import Selection
 from daemon.delivery import sink_names
+from daemon.errors import PluginError
 from daemon.gathering import Gathered, gather, keep
 from daemon.label_sources import has_many_labels
+from daemon.labels.siding import settle_sides
 from daemon.learning.audit import Finding
 from daemon.learning.evidence import GateVerdict
 from daemon.learning.schedule import Plan
 from daemon.model_comparison import compare_versions
 from daemon.model_training import register_challenger
-from daemon.patience import Patience
 from daemon.quiet import hush_pillow, import_keras
-from daemon.run_record import Reporting, recorded, training_alone
+from daemon.run_record import Reporting, insist, recorded, training_alone
+from daemon.store.database import reading
 from daemon.store.holdout import GATE_ALLOWED
+from daemon.store.label_changes import fingerprint
 from daemon.store.models import Models, Version, deploy
+from daemon.store.run_rows import Run
 from daemon.store.runs import TrainingRuns, conclude
 from daemon.training import Bench, Challenger, Progress, measure
 from daemon.training.auditing import as_json, audit_images, suspicious_labels
@@ -61,25 +64,31 @@ def retrain(
     engine: "Engine",
     plan: Plan,
     progress: Progress,
-    as_of: str | None = None,
-    goes_live: bool = True,
+    repeats: Run | None = None,
 ) -> Retrained:
     """Train a challenger by a plan, judge it against the champion, and let it go live if allowed.
 
-    `as_of` takes the labels of an earlier moment. The champion and the database are untouched
-    until the last transaction. Raises `BusyError` while another process trains, and
-    `TrainingError` or another `ClassifydError` with which the run is recorded as failed.
+    With the run that it `repeats` it takes the labels of that, and never goes live. The champion
+    and the database are untouched until the last transaction. Raises `BusyError` while another
+    process trains, and `TrainingError` or another `ClassifydError` with which the run is recorded
+    as failed.
     """
     hush_pillow()
     import_keras()
     with training_alone(wiring, engine), a_bench(wiring, plan, progress) as bench:
         started = utc_text(wiring.clock.now())
-        record = plan_record(bench, plan) | {"as_of": as_of or started}
+        settle_sides(engine, started)  # what is learned from has its side by then
+        as_of = started if repeats is None else repeats.as_of
+        with reading(engine) as connection:
+            labels = fingerprint(connection)
+        record = plan_record(bench, plan) | {"as_of": as_of, "labels": labels}
+        if repeats is not None:
+            record["repeats"] = repeats.run_id
         run_id = TrainingRuns(engine).begin(plan.strategy, record, started)
         with recorded(wiring, engine, run_id):
             reporting = Reporting(engine, run_id, progress, wiring.clock)
             run = _Run(wiring, engine, plan, replace(bench, progress=reporting), run_id)
-            return run.complete(as_of or started, goes_live)
+            return run.complete(as_of, goes_live=repeats is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,36 +100,53 @@ class _Run:
     run_id: int
 
     def complete(self, as_of: str, goes_live: bool) -> Retrained:
-        champion = ensure_active_model(
-            Models(self.engine), self.wiring.loaded.settings, self._now()
-        )
+        self._champion()  # where the daemon never ran there is none yet
         gathered, findings = prepare(self.wiring, self.engine, self.plan, self.bench, as_of)
-        TrainingRuns(self.engine).tell(self.run_id, told(gathered, findings))
-        retrainer = self.bench.retrainer(self.plan.strategy, self.plan.options)
-        challenger = retrainer.train(self.plan, gathered.dataset, self.bench)
+        runs, seen = TrainingRuns(self.engine), told(gathered, findings)
+        insist(lambda: runs.tell(self.run_id, seen))
+        challenger = self._trained(gathered)
         findings += suspects(challenger, gathered)
         metrics = measure(challenger, gathered.dataset, self.bench)
         version = self._registered(challenger, metrics)
-        verdict = self._judged(version, champion)
+        champion, verdict = self._judged(version)
+        active = verdict.allowed and goes_live
         data = told(gathered, findings) | {
             "reasons": list(challenger.reasons),
             "repeat": asdict(challenger.plan) if challenger.plan else None,
             "head": {"name": challenger.recipe.head.name, **challenger.recipe.head_options},
             "champion": champion.name,
+            "active": active,
         }
-        active = verdict.allowed and goes_live
         self._conclude(version if active else None, data, metrics, verdict)
         return Retrained(self.run_id, version, verdict, active)
+
+    def _trained(self, gathered: Gathered) -> Challenger:
+        name = self.plan.strategy
+        retrainer = self.bench.retrainer(name, self.plan.options)
+        found: object = retrainer.train(self.plan, gathered.dataset, self.bench)
+        if isinstance(found, Challenger):
+            return found
+        raise PluginError(f"retrainer {name!r} answered {found!r}, which is no challenger")
 
     def _registered(self, challenger: Challenger, metrics: dict[str, Any]) -> Version:
         base = self.wiring.loaded.settings.model.name or challenger.recipe.backbone.name
         name = f"{base[:90]}-{self.run_id}"
         return register_challenger(self.wiring, self.engine, challenger, metrics, name, self.run_id)
 
-    def _judged(self, version: Version, champion: Version) -> GateVerdict:
-        return compare_versions(
-            self.wiring, self.engine, version, champion, self.bench.progress
-        ).verdict
+    def _judged(self, version: Version) -> tuple[Version, GateVerdict]:
+        """Return the champion and the verdict; once more where another took its place meanwhile,
+        as a rollback during the run must not be undone by a model that was measured by less."""
+        champion = self._champion()
+        while True:
+            progress = self.bench.progress
+            found = compare_versions(self.wiring, self.engine, version, champion, progress)
+            before, champion = champion, self._champion()
+            if champion == before:
+                return champion, found.verdict
+
+    def _champion(self) -> Version:
+        models, settings = Models(self.engine), self.wiring.loaded.settings
+        return ensure_active_model(models, settings, self._now())
 
     def _conclude(
         self,
@@ -142,7 +168,7 @@ class _Run:
                     who = f"training run {self.run_id}"
                     deploy(connection, version, GATE_ALLOWED, who, now, sink_names(names))
 
-        Patience(_rest).insist(write)
+        insist(write)
 
     def _now(self) -> str:
         return utc_text(self.wiring.clock.now())
@@ -199,8 +225,3 @@ def default_plan(wiring: Wiring, reason: str) -> Plan:
     choice = settings.strategy or Selection("auto")
     options = wiring.catalogue.retrainers.options(choice, base).model_dump(mode="json")
     return Plan(choice.name, reason, options, settings.budget * 60, settings.seed)
-
-
-def _rest(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False

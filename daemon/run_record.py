@@ -1,17 +1,19 @@
 """The record of a training run while it goes on: alone on the machine, followed, and ended."""
 
 import shutil
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from daemon.app import Wiring
 from daemon.artifacts import clean_leftovers
 from daemon.benches import SCRATCH
 from daemon.clock import Clock, utc_text
-from daemon.errors import ClassifydError, DatabaseError, TrainingError
+from daemon.errors import ClassifydError, DatabaseError, PassingDatabaseError, TrainingError
 from daemon.lock import training_lock
+from daemon.patience import Patience
 from daemon.store.run_rows import RunState
 from daemon.store.runs import TrainingRuns
 from daemon.training.collect import Progress
@@ -19,6 +21,7 @@ from daemon.training.collect import Progress
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+T = TypeVar("T")
 _PROGRESS_S = 1.0
 _DIED = "its process ended without a word: killed, or out of memory"
 
@@ -55,7 +58,8 @@ def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
     """
 
     def fail(reason: str, state: RunState = RunState.FAILED) -> None:
-        TrainingRuns(engine).fail(run_id, reason, utc_text(wiring.clock.now()), state)
+        with suppress(PassingDatabaseError):  # what ended the run is worth more; others mend it
+            TrainingRuns(engine).fail(run_id, reason, utc_text(wiring.clock.now()), state)
 
     try:
         yield
@@ -66,13 +70,23 @@ def recorded(wiring: Wiring, engine: "Engine", run_id: int) -> Iterator[None]:
         fail(str(error))
         raise
     except OSError as error:
-        where = error.filename or wiring.loaded.settings.state_dir
+        where = error.filename2 or error.filename or wiring.loaded.settings.state_dir
         message = f"{where}: {error.strerror}; make room or mend its rights, and train again"
         fail(message)
         raise TrainingError(message) from error
     except BaseException as error:
         fail(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         raise
+
+
+def insist(write: Callable[[], T]) -> T:
+    """Write what hours of training came to, however long the database refuses to take it."""
+    return Patience(_rest).insist(write)
+
+
+def _rest(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 class Reporting:

@@ -42,8 +42,8 @@ def labelled(filled, image, label, seconds=0.0, **more):
     return filled.insert("label", image_id=image, label=label, **row)
 
 
-def deployed(filled, seconds, reason):
-    model = filled.model(f"model-{seconds}-{reason}", active=False)
+def deployed(filled, seconds, reason, **more):
+    model = filled.model(f"model-{seconds}-{reason}", active=False, **more)
     filled.insert("deployment", model_version_id=model, deployed_at=at(seconds), reason=reason)
 
 
@@ -82,6 +82,15 @@ def test_settled_members_keep_the_label_they_had(filled, engine):
         "kept": ("cat", True),
         "another": ("dog", True),
     }
+
+
+def test_what_is_labelled_while_a_run_goes_on_is_not_settled_by_it(filled, engine):
+    held_out(filled, "a", "cat", 1)
+    row = {"strategy": "probe", "state": "finished", "started_at": at(5), "plan": {"as_of": at(5)}}
+    run = filled.insert("training_run", **row, data={}, metrics={})
+    held_out(filled, "wrong", "cat", 6)
+    deployed(filled, 10, GATE_ALLOWED, training_run_id=run)
+    assert members(engine) == {"a": ("cat", True), "wrong": ("cat", False)}
 
 
 def test_a_class_that_was_renamed_counts_under_its_new_name(filled, engine):

@@ -231,6 +231,9 @@ def test_a_list_of_labels_where_the_head_is_multi_label(classifyd, photos, tmp_p
         ("l.json", b'[{"id": 1,\n}]', "l.json:2: is not JSON"),
         ("l.json", b'{"a": 1}', "is no Label Studio export"),
         ("l.json", b'[{"id": 7, "image": "a.png", "choice": "cat"}]', "task 7: has no `data`"),
+        ("l.json", b"[" * 100_000, "is no Label Studio export"),
+        ("l.json", b"[" + b"9" * 5000 + b"]", "is no Label Studio export"),
+        ("l.jsonl", b"[" * 100_000, "l.jsonl:1: is not JSON"),
         ("l.txt", b"0.png cat", "is of no known kind"),
     ],
 )

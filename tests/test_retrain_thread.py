@@ -1,19 +1,16 @@
 """When the daemon starts a training run: labels changed, calm since, and no failure just now."""
 
+import itertools
 import os
 import signal
 import sqlite3
 
 import pytest
 from learning import draw_classes
-from test_compare import labelled as give
 
-from daemon.config import load
+from daemon.errors import PluginError
 from daemon.learning.schedule import Plan
-from daemon.proposing import history, next_run
 from daemon.retrain_thread import RetrainThread
-from daemon.store.database import reading
-from daemon.store.label_changes import changed_since
 from daemon.testing import ManualClock, daemon_process, until
 
 
@@ -39,10 +36,18 @@ class FakeLabels:
     def __init__(self):
         self.count, self.due, self.started, self.ends = 0, True, [], []
 
+        self.steps, self.broken, self.asked = itertools.count(), False, 0
+
     def settle(self):
         pass
 
+    def step(self):
+        return next(self.steps)
+
     def proposal(self):
+        self.asked += 1
+        if self.broken:
+            raise PluginError("retrainer 'mine' broke")
         return Plan("probe", "due") if self.due else None
 
     def changed(self):
@@ -93,6 +98,39 @@ def test_the_end_of_a_process_is_written_down_and_a_failed_one_not_repeated_at_o
     assert len(labels.started) == 2
 
 
+def test_what_is_not_due_is_not_asked_for_at_every_look(watched):
+    labels, clock, thread = watched
+    labels.count, labels.due = 5, False
+    pass_time(clock, thread, 600)
+    assert labels.asked <= 600 / 30
+    labels.due = True
+    pass_time(clock, thread, 32)
+    assert labels.started
+
+
+def test_a_run_that_gets_no_further_is_ended(watched):
+    labels, clock, thread = watched
+    labels.count = 5
+    pass_time(clock, thread, 8 * 3600)
+    assert not labels.started[0].stopped  # slow, and on its way
+    labels.steps = itertools.repeat("fit")
+    pass_time(clock, thread, 5 * 3600)
+    assert not labels.started[0].stopped
+    pass_time(clock, thread, 2 * 3600)
+    assert labels.started[0].stopped
+    assert labels.ends == [(-15, False)]
+
+
+def test_a_retrainer_that_breaks_is_not_asked_at_every_look(watched):
+    labels, clock, thread = watched
+    labels.count, labels.broken = 5, True
+    with pytest.raises(PluginError):
+        pass_time(clock, thread, 20)
+    pass_time(clock, thread, 500)
+    with pytest.raises(PluginError):
+        pass_time(clock, thread, 200)
+
+
 def test_a_stopping_daemon_ends_the_run(watched):
     labels, clock, thread = watched
     labels.count = 5
@@ -100,65 +138,6 @@ def test_a_stopping_daemon_ends_the_run(watched):
     thread.stop(1.0)
     assert labels.started[0].stopped
     assert labels.ends == [(-15, True)]
-
-
-# --- what counts as changed
-
-
-def image(filled, seconds=0, label="cat", **more):
-    image_id = filled.image()
-    give(filled, image_id, label, seconds, **more)
-    return image_id
-
-
-def run(filled, state, seconds, **more):
-    row = {"strategy": "probe", "state": state, "plan": {}, "data": {}, "metrics": {}} | more
-    from filled import at
-
-    return filled.insert("training_run", started_at=at(seconds), **row)
-
-
-def test_what_is_labelled_as_before_has_not_changed(filled, engine):
-    from filled import at
-
-    def changed():
-        with reading(engine) as connection:
-            return changed_since(connection, at(5))
-
-    given_and_taken = image(filled, 1)
-    assert changed() == 0
-    give(filled, given_and_taken, "dog", 6, retracted_at=at(7))
-    assert changed() == 0  # labelled, and taken back
-    image(filled, 8, recorded_at=at(8), labelled_at=at(-999))
-    assert changed() == 1  # whenever it was said
-    filled.execute("UPDATE label SET retracted_at = ? WHERE image_id = 1", (at(9),))
-    assert changed() == 2
-    give(filled, given_and_taken, "cat", 10)
-    assert changed() == 1  # the same label once more
-
-
-def test_an_interrupted_run_is_none_and_a_failed_one_learned_nothing(filled, engine, tmp_path):
-    settings = load(tmp_path / "config.yaml", {}).settings.retrain
-
-    def seen():
-        with reading(engine) as connection:
-            return history(settings, connection, 1_777_636_900.0)
-
-    def next_one():
-        with reading(engine) as connection:
-            return next_run(settings, connection, 1_777_636_900.0)
-
-    for number in range(12):
-        image(filled, number, ("cat", "dog")[number % 2])
-    run(filled, "interrupted", 20)
-    assert (seen().changed, seen().last_run_at, seen().has_failed) == (12, None, False)
-    assert "due now: 12 labels changed" in next_one()
-    run(filled, "failed", 30)
-    assert (seen().changed, seen().has_failed) == (12, True)
-    assert "as the last failed" in next_one()
-    run(filled, "finished", 40)
-    assert seen().changed == 0
-    assert next_one() == "when labels change"
 
 
 # --- the real thing

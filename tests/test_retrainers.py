@@ -160,6 +160,21 @@ def test_auto_chooses_the_head_where_it_may(tmp_path):
     assert challenger.recipe.head.name in bench.heads
 
 
+def test_a_strategy_that_breaks_takes_no_other_along(tmp_path):
+    class Broken:
+        def train(self, plan, dataset, bench):
+            raise MemoryError("too large")
+
+    def make(name, options):
+        return Broken() if name == "finetune" else make_retrainer(name, options)
+
+    retrainer = make_retrainer("auto", {"strategies": ("probe", "finetune")})
+    bench = make_bench(tmp_path, retrainer=make)
+    challenger = retrainer.train(make_plan("auto"), dataset(tmp_path), bench)
+    assert challenger.plan.strategy == "probe"
+    assert "finetune with softmax: left out, MemoryError: too large" in challenger.reasons
+
+
 def test_a_spent_budget_leaves_out_what_takes_long_and_says_so(tmp_path):
     data = dataset(tmp_path)
     bench = make_bench(tmp_path, deadline=0.0, is_strict=True)

@@ -1,23 +1,28 @@
 """Labels in, a challenger out: judged, recorded, live only on the gate's word, and repeatable."""
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from learning import CONFIG, draw_classes, open_shop, quiet
 
+from daemon import model_training, retraining
+from daemon.cli import runs
 from daemon.clock import utc_text
-from daemon.errors import BusyError, TrainingError, UsageError
+from daemon.errors import BusyError, PassingDatabaseError, TrainingError, UsageError
 from daemon.lock import training_lock
 from daemon.repeating import repeat
 from daemon.retraining import default_plan, look, retrain
+from daemon.run_record import recorded
 from daemon.store.database import reading
 from daemon.store.holdout import GATE_ALLOWED, Holdout
 from daemon.store.labelled import LabelledImages
-from daemon.store.models import Models
+from daemon.store.models import Models, NewVersion
 from daemon.store.run_rows import RunState, all_runs, find_run, last_run
 from daemon.store.runs import TrainingRuns
 
@@ -116,6 +121,7 @@ def test_a_run_can_be_repeated_from_its_record(labelled, classifyd, tmp_path):
     again = repeat(wiring, engine, first.run_id, quiet)
     assert not again.active  # whatever the gate says: its labels are old
     one, other = (ask(engine, find_run, run) for run in (first.run_id, again.run_id))
+    assert [runs.outcome(run) for run in (one, other)] == ["went live", "may go live"]
     assert one.data["classes"] == other.data["classes"]
     same = ("holdout_accuracy", "out_of_fold_log_loss", "robustness", "learning_curve")
     assert {key: one.metrics[key] for key in same} == {key: other.metrics[key] for key in same}
@@ -224,6 +230,61 @@ def test_a_disk_that_is_full_costs_the_run_and_says_so(labelled, tmp_path):
     assert len(Models(labelled[1]).versions()) == 2
 
 
+def test_a_database_that_is_locked_as_a_run_ends_costs_waiting_and_no_more(shop, monkeypatch):
+    answers = [PassingDatabaseError("locked"), "version"]
+
+    def register(*arguments):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("daemon.run_record._rest", lambda seconds: False)
+    monkeypatch.setattr(model_training, "make_manifest", lambda *arguments: None)
+    monkeypatch.setattr(model_training, "write_bundle", lambda *arguments: None)
+    monkeypatch.setattr(model_training, "register_installed", register)
+    challenger = SimpleNamespace(model=None)
+    assert model_training.register_challenger(*shop, challenger, {}, "a", 1) == "version"
+
+
+def test_why_a_run_failed_is_told_even_if_it_cannot_be_written(shop, monkeypatch):
+    def refuse(*arguments):
+        raise PassingDatabaseError("locked")
+
+    monkeypatch.setattr(TrainingRuns, "fail", refuse)
+    with pytest.raises(TrainingError, match="too few"), recorded(*shop, 1):
+        raise TrainingError("too few")
+
+
+def test_a_full_disk_is_named_and_not_what_was_copied_to_it(shop):
+    full = OSError(errno.ENOSPC, "No space left on device", "bundle", None, "state/models")
+    with pytest.raises(TrainingError, match=r"^state/models: No space left"), recorded(*shop, 1):
+        raise full
+
+
+def test_a_rollback_while_a_challenger_is_judged_is_heeded(shop, monkeypatch):
+    _, engine = shop
+    models = Models(engine)
+    first, second = (
+        models.register(NewVersion(name, name, name, "compact", "softmax", (), {}), "")
+        for name in ("first", "second")
+    )
+    models.deploy(second, "by hand", None, "")
+    judged = []
+
+    def compare(wiring, engine, challenger, champion, progress):
+        judged.append(champion.name)
+        if champion == second:
+            models.deploy(first, "rollback", None, "")
+        return SimpleNamespace(verdict=champion.name)
+
+    monkeypatch.setattr(retraining, "compare_versions", compare)
+    bench = SimpleNamespace(progress=quiet)
+    run = retraining._Run(*shop, None, bench, 1)
+    assert run._judged(None) == (first, "first")
+    assert judged == ["second", "first"]
+
+
 # --- the command
 
 
@@ -237,6 +298,14 @@ def test_the_command_trains_only_what_is_due(labelled, classifyd, tmp_path):
     assert "only by `classifyd retrain --now`" in classifyd("retrain").out
     assert classifyd("retrain", "--now", "--dry-run").code == 2
     assert "there is no training run 9" in classifyd("runs", "9").err
+
+
+def test_the_daemon_hears_that_its_run_is_not_due(shop, classifyd, monkeypatch):
+    """It has read another configuration; told that all is well, it would start at once again."""
+    monkeypatch.setattr("daemon.training_process.end_on_request", lambda parent: None)
+    ran = classifyd("retrain", "--parent", 1)
+    assert ran.code == 75
+    assert "SIGHUP" in ran.err
 
 
 def test_all_labels_of_an_image_are_learned_where_it_may_have_several(shop, classifyd, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.common import config_option, load_config
-from daemon.errors import UsageError
+from daemon.errors import BusyError, UsageError
 from daemon.text import printable
 
 if TYPE_CHECKING:
@@ -72,14 +72,19 @@ def retrain(
     elif repeat is not None:
         _repeat(wiring, engine, repeat)
     else:
-        _train(wiring, engine, at_once)
+        _train(wiring, engine, at_once, by_daemon=parent is not None)
 
 
-def _train(wiring: "Wiring", engine: "Engine", at_once: bool) -> None:
+def _train(wiring: "Wiring", engine: "Engine", at_once: bool, by_daemon: bool) -> None:
     from daemon.proposing import proposal
     from daemon.retraining import default_plan, retrain
 
     plan = default_plan(wiring, "asked for") if at_once else proposal(wiring, engine)
+    if plan is None and by_daemon:  # which would start the next process at once
+        raise BusyError(
+            f"not due: next training {_next_run(wiring, engine)}; if the configuration was"
+            " changed, let the daemon read it too (SIGHUP)"
+        )
     if plan is None:
         click.echo(f"not due: next training {_next_run(wiring, engine)}")
         click.echo("`classifyd retrain --now` trains all the same")

@@ -82,7 +82,8 @@ def outcome(run: Run) -> str:
         stage = STAGES.get(run.progress["stage"], run.progress["stage"])
         return f"{stage}, {run.progress['done']} of {run.progress['total']}"
     if run.verdict is not None:
-        return "went live" if run.verdict["allowed"] else "refused by the gate"
+        allowed = "went live" if run.data.get("active", True) else "may go live"
+        return allowed if run.verdict["allowed"] else "refused by the gate"
     lines = (run.log or "").splitlines()
     return lines[0] if lines else ""
 

@@ -39,6 +39,8 @@ def _tasks(file: Path) -> list[dict[str, Any]]:
         tasks = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"{file}:{error.lineno}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # numbers or nesting beyond all measure
+        raise UsageError(f"{file}: is no Label Studio export ({error})") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise UsageError(f"{file}: is no Label Studio export, which is a list of tasks")
     return tasks

@@ -82,7 +82,7 @@ def read_jsonl(file: Path) -> Iterator[Line]:
 def _object(text: str, where: str) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: is not JSON ({error})") from error
     if not isinstance(found, dict):
         raise UsageError(f'{where}: must be an object: {{"path": "a.jpg", "label": "cat"}}')

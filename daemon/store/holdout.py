@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from daemon.store.database import reading
-from daemon.store.schema import Deployment, File, Image, Label
+from daemon.store.schema import Deployment, File, Image, Label, ModelVersion, TrainingRun
 
 GATE_ALLOWED = "allowed by the gate"
 """The reason of a deployment that moves the holdout which the gate judges by; no other does."""
@@ -19,8 +19,9 @@ GATE_ALLOWED = "allowed by the gate"
 class Member:
     """A held-out image, its class, and the paths where it lay when last seen.
 
-    `is_settled`: it was a member at the last deployment that the gate allowed; `label` is then
-    the one it had at that time.
+    `is_settled`: it was a member at the last deployment that the gate allowed, and already when
+    that model's run looked at the labels: what was labelled while the run went on, nothing has
+    been learned beside yet. `label` is then the one it had at that time.
     """
 
     sha256: str
@@ -58,8 +59,15 @@ class Holdout:
 
 
 def _settled_at(connection: Connection) -> str | None:
-    query = select(Deployment.deployed_at).where(Deployment.reason == GATE_ALLOWED)
-    return connection.execute(query.order_by(Deployment.id.desc()).limit(1)).scalar()
+    learned = TrainingRun.plan["as_of"].as_string()
+    query = (
+        select(func.coalesce(learned, Deployment.deployed_at))
+        .join(ModelVersion, ModelVersion.id == Deployment.model_version_id)
+        .outerjoin(TrainingRun, TrainingRun.id == ModelVersion.training_run_id)
+        .where(Deployment.reason == GATE_ALLOWED)
+        .order_by(Deployment.id.desc())
+    )
+    return connection.execute(query.limit(1)).scalar()
 
 
 def _used_classes(connection: Connection) -> set[str]:

@@ -54,11 +54,49 @@ def find_run(connection: Connection, run_id: int) -> Run | None:
     return next(iter(_runs(connection, "id = ?", run_id)), None)
 
 
-def last_run(connection: Connection, *states: RunState) -> Run | None:
-    """Return the newest run in one of these states; in any, if none is named."""
+def last_run(connection: Connection) -> Run | None:
+    """Return the newest run."""
+    return next(iter(_runs(connection, "1 = 1 ORDER BY id DESC LIMIT 1")), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stands, without all that is known of it, which may be very much.
+
+    `as_of` is the moment whose labels it learned from, `labels` their fingerprint then.
+    """
+
+    run_id: int
+    state: RunState
+    started_at: str
+    as_of: str
+    labels: tuple[int, ...]
+    progress: str | None
+
+
+def standing(connection: Connection, *states: RunState) -> Standing | None:
+    """Return how the newest run in one of these states stands; in any, if none is named."""
     marks = ", ".join("?" * len(states))
-    where = f"state IN ({marks})" if states else "1 = 1"
-    return next(iter(_runs(connection, f"{where} ORDER BY id DESC LIMIT 1", *states)), None)
+    return _standing(connection, f"state IN ({marks})" if states else "1 = 1", *states)
+
+
+def learned(connection: Connection) -> Standing | None:
+    """Return the newest run that came to something on the labels of its own time."""
+    where = "state = ? AND json_extract(plan, '$.repeats') IS NULL"
+    return _standing(connection, where, RunState.FINISHED)
+
+
+def _standing(connection: Connection, where: str, *values: str) -> Standing | None:
+    statement = (
+        "SELECT id, state, started_at, coalesce(json_extract(plan, '$.as_of'),"
+        " json_extract(data, '$.as_of'), started_at), json_extract(plan, '$.labels'), progress"
+        f" FROM training_run WHERE {where} ORDER BY id DESC LIMIT 1"
+    )
+    row = connection.exec_driver_sql(statement, values).first()
+    if row is None:
+        return None
+    labels = tuple(json.loads(row[4] or "[]"))
+    return Standing(row[0], RunState(row[1]), row[2], row[3], labels, row[5])
 
 
 def _runs(connection: Connection, where: str, *values: object) -> list[Run]:

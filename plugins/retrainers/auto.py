@@ -78,6 +78,9 @@ def _tried(
     except (OverBudget, TrainingError) as error:
         told.append(f"{strategy} with {head}: left out, {error}")
         return []
+    except Exception as error:  # too little memory, say: what was tried before is worth keeping
+        told.append(f"{strategy} with {head}: left out, {type(error).__name__}: {error}")
+        return []
     seconds = bench.clock.elapsed() - began
     told.append(f"{_title(challenger)}: {'; '.join(challenger.reasons)} ({seconds:.0f} s)")
     return [challenger]
