@@ -258,7 +258,7 @@ def test_why_a_run_failed_is_told_even_if_it_cannot_be_written(shop, monkeypatch
 
 def test_a_full_disk_is_named_and_not_what_was_copied_to_it(shop):
     full = OSError(errno.ENOSPC, "No space left on device", "bundle", None, "state/models")
-    with pytest.raises(TrainingError, match="^state/models: No space left"), recorded(*shop, 1):
+    with pytest.raises(TrainingError, match=r"^state/models: No space left"), recorded(*shop, 1):
         raise full
 
 
