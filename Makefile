@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 
-.PHONY: help run test test-all lint bench docs wheel constraints clean
+.PHONY: help run demo test test-all lint bench docs wheel constraints clean
 
 help:
 	@echo 'make run        make the environment and start the daemon on config.yaml'
+	@echo 'make demo       watch the whole story in about a minute'
 	@echo 'make test       lint, types and the quick tests'
 	@echo 'make test-all   these and the slow tests'
 	@echo 'make lint       lint and types only'
@@ -30,6 +31,9 @@ $(VENV)/dev: $(VENV)/run
 
 run: $(VENV)/run
 	@exec $(BIN)/classifyd run --config config.yaml
+
+demo: $(VENV)/run
+	@exec $(BIN)/classifyd demo
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -50,23 +50,25 @@ def prepare_environment(settings: Settings) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make the state folder; raises `ConfigError` where that is not possible."""
-    from daemon.errors import ConfigError
+    from daemon.errors import ConfigError, way_out
 
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
-            "mend the rights of its parent or name another folder"
+            f"{way_out(error)}, or name another folder"
         ) from error
 
 
 def upgraded_engine(loaded: Loaded) -> "Engine":
     """Bring the database up to date (made where missing, backed up where old) and open it."""
+    from daemon.progress import stages
     from daemon.store.database import open_engine
-    from daemon.store.migrate import upgrade
+    from daemon.store.migrate import STAGES, upgrade
 
-    done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups")
+    with stages(STAGES) as progress:
+        done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups", progress)
     if done.backup is not None:
         _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
     return open_engine(loaded.settings.database)

@@ -35,6 +35,8 @@ class Folder:
     exists: bool
     is_readable: bool
     is_writable: bool
+    has_parent: bool = True
+    is_on_read_only_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,11 @@ def _is_flags(line: str) -> bool:
 def check_source(folder: Folder) -> Finding:
     """A watched folder must exist and be readable."""
     name = f"source {folder.path}"
+    if not folder.exists and folder.has_parent:
+        return warn(name, "does not exist", "nothing to do: the daemon makes it")
     if not folder.exists:
-        return warn(
-            name,
-            "does not exist",
-            "the daemon makes it or, without its parent, waits",
-        )
+        remedy = f"mount it, or mkdir -p {folder.path}; the daemon waits for it"
+        return warn(name, f"does not exist, nor does {folder.path.parent}", remedy)
     if not folder.is_readable:
         return fail(
             name,
@@ -143,6 +144,9 @@ def check_source(folder: Folder) -> Finding:
 def check_place(what: str, folder: Folder, free_bytes: int) -> Finding:
     """Where the daemon writes: `folder` is the nearest that exists; room is in bytes."""
     name = f"{what} {folder.path}"
+    if folder.is_on_read_only_disk:
+        remedy = f"mount it for writing, or name another place with `{what}:`"
+        return fail(name, "is on a disk that is mounted for reading only", remedy)
     if not folder.is_writable:
         return fail(
             name,
@@ -155,6 +159,22 @@ def check_place(what: str, folder: Folder, free_bytes: int) -> Finding:
     if free_bytes < _SPACE_WARN:
         return warn(name, room, "make room soon: a full disk stops the recording of results")
     return ok(name, f"can be written, {room}")
+
+
+def check_files(unwritable: Collection[Path]) -> Finding:
+    """The database's own files must be writable too, not only their folder."""
+    if not unwritable:
+        return ok("database files", "can be written")
+    names = " ".join(str(path) for path in sorted(unwritable))
+    return fail("database files", f"cannot be written by this user: {names}", f"chmod u+w {names}")
+
+
+def check_weights(trouble: str | None) -> Finding:
+    """What the next training builds on; `trouble` says why the weights are not at hand."""
+    if trouble is None:
+        return ok("weights", "those for the next training are at hand")
+    remedy = "without internet, copy them to where Keras keeps them, or take `backbone: compact`"
+    return warn("weights", trouble, remedy)
 
 
 def check_watches(most: int | None, folders: int, is_all: bool) -> Finding:

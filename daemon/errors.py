@@ -4,6 +4,8 @@ A message names the thing, the value and the remedy; the command line prints it 
 traceback. Anything else that escapes is a bug and keeps its traceback.
 """
 
+import errno
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -74,3 +76,13 @@ class ImageError(ClassifydError):
 
 class NotAnImageError(ImageError):
     """The bytes are no image of an accepted format: the file is ignored, not quarantined."""
+
+
+def way_out(error: OSError) -> str:
+    """Say what to do about a place that could not be made or written."""
+    match error.errno:
+        case errno.EROFS:
+            return "mount its disk for writing"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room on its disk"
+    return "mend the rights of it and of its folder"

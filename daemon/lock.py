@@ -5,7 +5,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from daemon.errors import BusyError, DatabaseError
+from daemon.errors import BusyError, DatabaseError, way_out
 
 
 class FileLock:
@@ -23,8 +23,9 @@ class FileLock:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DatabaseError(
-                f"{self._path}: the lock cannot be made ({error.strerror}); mend the rights of its"
-                " folder, or name another place with `database:` and `state_dir:`"
+                f"{self._path}: the lock cannot be made ({error.strerror}); "
+                f"{way_out(error)}, or name another place with `database:` and"
+                " `state_dir:`"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,12 +1,16 @@
 """Progress of long work: a bar on a terminal, a plain line now and then in a log."""
 
+import io
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import TextIO
 
 _LINE_EVERY_S = 10.0
+_DRAWN = re.compile(r"\x1b\[[\d;]*m|\x08|.*\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,12 @@ class Progress:
 
 
 Show = Callable[[Progress], None]
+Told = Callable[[str, int, int], None]
+"""Is told of a stage, how much of it is done, and of how much."""
+
+
+def untold(_stage: str, _done: int, _total: int) -> None:
+    """Show nothing."""
 
 
 @contextmanager
@@ -50,7 +60,7 @@ def _lines(title: str) -> Show:
 
 
 @contextmanager
-def stages(titles: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+def stages(titles: Mapping[str, str]) -> Iterator[Told]:
     """Give a function (stage, done, total) that shows one bar after the other."""
     with ExitStack() as stack:
         bars: dict[str, Show] = {}
@@ -62,3 +72,34 @@ def stages(titles: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None
             bars[stage](Progress(done, total))
 
         yield show
+
+
+@contextmanager
+def borrowed_bar() -> Iterator[None]:
+    """Show the bar that a library draws on standard output: on a terminal as it is, in a log as
+    a plain line now and then. It goes to standard error, since results go to the other."""
+    stream = sys.stderr if sys.stderr.isatty() else Seldom(sys.stderr, time.monotonic)
+    with redirect_stdout(stream):
+        yield
+
+
+class Seldom(io.TextIOBase):
+    """Takes what redraws one line over and over, and writes it plainly every ten seconds.
+
+    Whole lines, such as the one that says what begins, are written at once.
+    """
+
+    def __init__(self, stream: TextIO, elapsed: Callable[[], float]) -> None:
+        self._stream = stream
+        self._elapsed = elapsed
+        self._last = elapsed()
+
+    def write(self, text: str) -> int:
+        """Take a piece of text."""
+        line = _DRAWN.sub("", text).strip()
+        is_whole = "\r" not in text
+        if line and (is_whole or self._elapsed() - self._last >= _LINE_EVERY_S):
+            self._last = self._elapsed()
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        return len(text)

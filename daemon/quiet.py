@@ -6,13 +6,19 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.doctor import Verdict, check_processor
+from daemon.errors import RuntimeLoadError
 
 
-def import_keras() -> None:
+def import_keras(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     """Import Keras and TensorFlow; what they print while loading is shown only if they fail.
 
-    TensorFlow's own settings do not silence what it prints before it has read them.
+    TensorFlow's own settings do not silence what it prints before it has read them. Raises
+    `RuntimeLoadError` on a processor on which it would end the process.
     """
+    _require_avx(cpuinfo)
     with _held_back():
         import keras  # noqa: F401
         import tensorflow
@@ -28,6 +34,15 @@ def hush_pillow() -> None:
     Set once for the process: changing the filters around each image is not safe with threads.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _require_avx(cpuinfo: Path) -> None:
+    try:
+        found = check_processor(cpuinfo.read_text("utf-8", "replace"))
+    except OSError:
+        return
+    if found.verdict is Verdict.FAIL:
+        raise RuntimeLoadError(f"this processor {found.says}; {found.remedy}")
 
 
 @contextmanager

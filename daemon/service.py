@@ -118,8 +118,8 @@ class Service:
             finally:
                 self._end()
         if loop.alarms:
-            lines = [f"source {source}: {alarm}" for source, alarm in sorted(loop.alarms.items())]
-            raise ClassifydError("\n".join(["not everything was looked at", *lines]))
+            # Why was logged when it happened, which may be long before the end.
+            raise ClassifydError(f"not looked at, as told above: {', '.join(sorted(loop.alarms))}")
         return loop.tally
 
     def _begin(self) -> None:

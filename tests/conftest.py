@@ -1,6 +1,8 @@
 """What many tests share: an empty database of the newest schema, and the command line."""
 
+import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -71,8 +73,14 @@ class Ran:
 
 @pytest.fixture
 def classifyd(tmp_path, monkeypatch, capsys):
-    """Run the command line in this process, in the folder of `filled`'s configuration."""
+    """Run the command line in this process, in the folder of `filled`'s configuration.
+
+    What a command changes of its own process is undone: niceness could not be taken back, and
+    would slow every test after it.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "nice", lambda more: 0)
+    on_terminate = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path) -> Ran:
         monkeypatch.setattr(sys, "argv", ["classifyd", *map(str, arguments)])
@@ -81,6 +89,8 @@ def classifyd(tmp_path, monkeypatch, capsys):
             cli.main()
         except SystemExit as end:
             code = end.code
+        finally:
+            signal.signal(signal.SIGTERM, on_terminate)
         return Ran(code, *capsys.readouterr())
 
     return run

@@ -4,18 +4,21 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 from filled import at
 
-from daemon.cli import main
+from daemon.cli import cli, main
 from daemon.cli.times import moment, utc_text
 from daemon.errors import UsageError
 from daemon.text import printable
@@ -250,7 +253,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(filled, tmp_path):
 def test_reading_commands_load_no_heavy_library(three, tmp_path):
     script = """
 import sys
-from daemon.cli import main
+from daemon.cli import cli, main
 for command in ("results", "why inbox/a.jpg", "failed", "retry --all", "status", "db backup"):
     for form in ("", " --format json"):
         sys.argv = ["classifyd", *(command + form).split()]
@@ -539,3 +542,23 @@ def test_an_existing_file_is_taken_by_its_exact_name(classifyd, filled, tmp_path
     assert found() == ["photo1.jpg"]
     (tmp_path / "photo[1].jpg").write_bytes(b"x")
     assert found() == ["photo[1].jpg"]
+
+
+# --- help
+
+
+def all_commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(click.Context(cli)):
+            found = command.get_command(click.Context(cli), inner)
+            yield from all_commands(f"{name} {inner}".strip(), found)
+    else:
+        yield name, command
+
+
+def test_every_command_that_takes_something_has_an_example_in_its_help():
+    usual = {"config", "form", "help"}
+    for name, command in all_commands("", cli):
+        takes = {parameter.name for parameter in command.params} - usual
+        if takes:
+            assert re.search(rf"^ +classifyd {name}\b", command.help, re.MULTILINE), name

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from alembic import command
 from sqlalchemy import text
 
 from daemon.errors import BusyError, ConfigError, DatabaseError
@@ -96,40 +97,49 @@ def test_upgrading_makes_the_folder_and_the_file_once(tmp_path):
     assert not (tmp_path / "backups").exists()
 
 
-def test_an_older_database_is_backed_up_before_it_is_upgraded(database, tmp_path, monkeypatch):
-    # No older schema exists yet, so one is made up: the upgrade itself has nothing to do.
+@pytest.fixture
+def first_schema(tmp_path):
+    """A database of the first schema, with an image in it."""
+    path = tmp_path / "old.db"
+    engine = open_engine(str(path))
+    with writing(engine) as connection:
+        command.upgrade(migrate._alembic_config(connection), "0001")
+    engine.dispose()
     ask(
-        database,
+        path,
         "INSERT INTO image (sha256, size, format, width, height, phash, first_seen_at)"
         " VALUES ('a', 1, 'PNG', 1, 1, '0', '2026')",
     )
-    ask(database, "UPDATE alembic_version SET version_num = '0000'")
-    monkeypatch.setattr(migrate, "run_migrations", _pretend)
-    done = migrate.upgrade(database, tmp_path / "backups")
-    assert (done.before, done.after) == ("0000", migrate.known_head())
+    return path
+
+
+def test_an_older_database_is_backed_up_before_it_is_upgraded(first_schema, tmp_path):
+    told = []
+    done = migrate.upgrade(str(first_schema), tmp_path / "backups", lambda *seen: told.append(seen))
+    assert (done.before, done.after) == ("0001", migrate.known_head())
+    assert ask(first_schema, "SELECT version_num FROM alembic_version") == [(done.after,)]
     assert done.backup is not None and done.backup.parent == tmp_path / "backups"
-    assert "0000" in done.backup.name
+    assert "0001" in done.backup.name
     assert ask(done.backup, "SELECT sha256 FROM image") == [("a",)]
-    assert ask(done.backup, "SELECT version_num FROM alembic_version") == [("0000",)]
+    assert ask(done.backup, "SELECT version_num FROM alembic_version") == [("0001",)]
     assert ask(done.backup, "PRAGMA integrity_check") == [("ok",)]
+    steps = int(done.after) - 1
+    assert [stage for stage, _, _ in told if stage == "backup"]
+    assert told[-1] == ("upgrade", steps, steps)
 
 
-def _pretend(connection) -> None:
-    connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{migrate.known_head()}'")
+def test_a_failed_upgrade_changes_nothing(first_schema, tmp_path):
+    last = int(migrate.known_head()) - 1
 
+    def power_cut(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("upgrade", last - 1):
+            raise RuntimeError("power cut")
 
-def test_a_failed_upgrade_changes_nothing(database, tmp_path, monkeypatch):
-    ask(database, "UPDATE alembic_version SET version_num = '0000'")
-
-    def fail_half_way(connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE image ADD COLUMN half TEXT")
-        raise RuntimeError("power cut")
-
-    monkeypatch.setattr(migrate, "run_migrations", fail_half_way)
+    before = ask(first_schema, "SELECT sql FROM sqlite_schema ORDER BY name")
     with pytest.raises(RuntimeError):
-        migrate.upgrade(database, tmp_path / "backups")
-    assert "half" not in [row[1] for row in ask(database, "PRAGMA table_info(image)")]
-    assert ask(database, "SELECT version_num FROM alembic_version") == [("0000",)]
+        migrate.upgrade(str(first_schema), tmp_path / "backups", power_cut)
+    assert ask(first_schema, "SELECT sql FROM sqlite_schema ORDER BY name") == before
+    assert ask(first_schema, "SELECT version_num FROM alembic_version") == [("0001",)]
 
 
 def test_a_newer_database_is_refused_with_the_way_out(database, tmp_path):
@@ -160,7 +170,11 @@ def test_a_live_database_can_be_backed_up(database, tmp_path):
         connection.execute(
             text("INSERT INTO event (kind, happened_at, payload) VALUES ('a','b','{}')")
         )
-    backup = migrate.backup_file(tmp_path / "classifyd.db", tmp_path / "b" / "copy.db")
+    told = []
+    backup = migrate.backup_file(
+        tmp_path / "classifyd.db", tmp_path / "b" / "copy.db", lambda *seen: told.append(seen)
+    )
+    assert told == [("backup", 1, 1)]
     assert ask(backup, "SELECT kind FROM event") == [("a",)]
     engine.dispose()
 

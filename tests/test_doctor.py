@@ -15,8 +15,8 @@ OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 AVX = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2\n"
 
 
-def folder(exists=True, is_readable=True, is_writable=True):
-    return Folder(Path("/data/in"), exists, is_readable, is_writable)
+def folder(exists=True, is_readable=True, is_writable=True, **more):
+    return Folder(Path("/data/in"), exists, is_readable, is_writable, **more)
 
 
 def beat(phase="running", age_s=1.0, is_alive=True):
@@ -38,11 +38,17 @@ def beat(phase="running", age_s=1.0, is_alive=True):
         (doctor.check_processor("Features\t: fp asimd\n"), OK, "not x86"),
         (doctor.check_source(folder()), OK, "can be read"),
         (doctor.check_source(folder(exists=False)), WARN, "the daemon makes it"),
+        (doctor.check_source(folder(exists=False, has_parent=False)), WARN, "mkdir -p"),
         (doctor.check_source(folder(is_readable=False)), FAIL, "chmod"),
         (doctor.check_place("state_dir", folder(), 10**10), OK, "10.0 GB free"),
         (doctor.check_place("state_dir", folder(), 10**9), WARN, "make room soon"),
         (doctor.check_place("state_dir", folder(), 10**6), FAIL, "disk is full"),
         (doctor.check_place("database", folder(is_writable=False), 10**10), FAIL, "`database:`"),
+        (doctor.check_place("database", folder(is_on_read_only_disk=True), 1), FAIL, "mount"),
+        (doctor.check_files([]), OK, "can be written"),
+        (doctor.check_files([Path("/data/c.db")]), FAIL, "chmod u+w /data/c.db"),
+        (doctor.check_weights(None), OK, "at hand"),
+        (doctor.check_weights("vgg16: not here"), WARN, "`backbone: compact`"),
         (doctor.check_watches(8192, 100, True), OK, "100 folders, 8,192 watches"),
         (doctor.check_watches(8192, 5000, True), WARN, "max_user_watches=524288"),
         (doctor.check_watches(8192, 9000, False), FAIL, "9,000 or more folders"),

@@ -33,6 +33,9 @@ _COMMANDS = {
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",
+    "init": "daemon.cli.init",
+    "demo": "daemon.cli.demo",
+    "completion": "daemon.cli.completion",
 }
 
 
@@ -80,7 +83,8 @@ def _plugin_commands(ctx: click.Context) -> Mapping[str, click.Command]:
         try:
             add_plugin_commands(group, tuple(_COMMANDS))
         except ClassifydError as error:
-            click.echo(f"classifyd: commands of plugins are left out: {error}", err=True)
+            if not ctx.resilient_parsing:  # completing, where nothing may be said
+                click.echo(f"classifyd: commands of plugins are left out: {error}", err=True)
         ctx.meta[_PLUGINS] = group.commands
     commands: Mapping[str, click.Command] = ctx.meta[_PLUGINS]
     return commands
@@ -96,7 +100,9 @@ def cli() -> None:
 
     \b
     Begin with:
-      classifyd run                     start the daemon (needs a config.yaml)
+      classifyd demo                    watch the whole story in a minute
+      classifyd init                    write a commented config.yaml, make folders
+      classifyd run                     start the daemon
       cp photos/*.jpg inbox/            drop images into a watched folder
       classifyd results                 read labels and confidences
     """

@@ -53,6 +53,11 @@ def advise(backbones: tuple[str, ...], config: Path | None, form: str) -> None:
     is the whole classifier in batches of 32, without reading files; `bundle mb` its size on disk.
 
     What was computed of the images is kept, so that a training run need not do it again.
+
+    \b
+    Examples:
+      classifyd advise                                             all backbones at hand
+      classifyd advise --backbone compact --backbone mobilenet_v2  these two
     """
     from daemon import app
     from daemon.progress import stages

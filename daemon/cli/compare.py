@@ -32,6 +32,11 @@ def compare(name: str, other: str | None, config: Path | None, form: str) -> Non
     Both are asked about the held-out images whose files are still there. Shows their scorecards
     side by side, which class each takes for which, and whether the gate would let NAME replace
     OTHER.
+
+    \b
+    Examples:
+      classifyd models compare cat-flap          with the active one
+      classifyd models compare cat-flap cifar10
     """
     from daemon import app
     from daemon.model_comparison import compare_versions

@@ -62,7 +62,12 @@ def show(config: Path | None, form: str) -> None:
 @config.command()
 @config_option
 def schema(config: Path | None) -> None:
-    """Print a JSON Schema of the configuration with the options of every plugin."""
+    """Print a JSON Schema of the configuration with the options of every plugin.
+
+    \b
+    Example:
+      classifyd config schema > schema.json  an editor can complete and check by it
+    """
     from daemon.app import make_catalogue
     from daemon.config import load
     from daemon.config.schema import json_schema

@@ -25,10 +25,13 @@ def db() -> None:
 @config_option
 def upgrade(config: Path | None) -> None:
     """Make the database, or bring it to this program's schema after a backup."""
+    from daemon.progress import stages
+    from daemon.store.migrate import STAGES
     from daemon.store.migrate import upgrade as upgrade_database
 
     settings = load_config(config).settings
-    done = upgrade_database(settings.database, _backups(settings))
+    with stages(STAGES) as progress:
+        done = upgrade_database(settings.database, _backups(settings), progress)
     if done.before == done.after:
         click.echo(f"{settings.database}: has schema {done.after} already; nothing to do")
     elif done.before is None:
@@ -43,7 +46,13 @@ def upgrade(config: Path | None) -> None:
 @config_option
 @click.option("--drift", is_flag=True, help="Compare the tables with the program's models too.")
 def check(config: Path | None, drift: bool) -> None:
-    """Read the whole database for damage and contradictions; exit 1 when there are any."""
+    """Read the whole database for damage and contradictions; exit 1 when there are any.
+
+    \b
+    Examples:
+      classifyd db check
+      classifyd db check --drift        tables, views and indexes too
+    """
     from daemon.store.consistency import problems
     from daemon.store.database import reading
     from daemon.store.shape import misshapen, promised
@@ -64,9 +73,16 @@ def check(config: Path | None, drift: bool) -> None:
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @config_option
 def backup(file: Path | None, config: Path | None) -> None:
-    """Copy the database to FILE while it is in use; by default into the state folder."""
+    """Copy the database to FILE while it is in use; by default into the state folder.
+
+    \b
+    Examples:
+      classifyd db backup                        into state/backups
+      classifyd db backup /mnt/nas/classifyd.db  elsewhere
+    """
+    from daemon.progress import stages
     from daemon.store.database import sqlite_path
-    from daemon.store.migrate import backup_file
+    from daemon.store.migrate import STAGES, backup_file
 
     settings = load_config(config).settings
     source = sqlite_path(settings.database)
@@ -75,7 +91,9 @@ def backup(file: Path | None, config: Path | None) -> None:
     if file is not None and file.exists():
         raise DatabaseError(f"{file}: exists already; name another file")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = backup_file(source, file or _backups(settings) / f"{source.stem}-{stamp}.db")
+    wanted = file or _backups(settings) / f"{source.stem}-{stamp}.db"
+    with stages(STAGES) as progress:
+        target = backup_file(source, wanted, progress)
     click.echo(f"{target}: holds the database as it is now")
 
 

@@ -41,6 +41,10 @@ def doctor(config: Path | None, form: str) -> None:
     """Check folders, limits, disk, database, model and installation.
 
     Exits 1 when something keeps the daemon from its work.
+
+    \b
+    Example:
+      classifyd doctor                  before the first start, and when in doubt
     """
     findings = list(_findings(config))
     if form == "json":
@@ -65,12 +69,14 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         loaded = load_config(config)
         broken = _broken_plugins(loaded)
     except ClassifydError as error:
-        yield fail("configuration", str(error), "mend it; `classifyd config check` checks again")
+        yield fail("configuration", str(error), _REMEDY)
         return
     yield ok("configuration", f"{loaded.path} is valid")
     for name, reason in broken.items():
         yield fail(f"plugin {name}", reason, "mend or remove it; the others are loaded")
     yield from _places(loaded)
+    if not broken:
+        yield checks.check_weights(_weights_trouble(loaded))
     yield from _inotify(source_folders(loaded))
     yield from _database(loaded)
 
@@ -118,15 +124,39 @@ def _places(loaded: "Loaded") -> Iterator[Finding]:
     for what, path in places.items():
         existing = next(p for p in (path, *path.parents) if p.exists())
         yield checks.check_place(what, _folder(existing), shutil.disk_usage(existing).free)
+    if database is not None and (files := _files_of(database)):
+        unwritable = [file for file in files if not os.access(file, os.W_OK)]
+        yield checks.check_files(unwritable)
 
 
 def _folder(path: Path) -> Folder:
+    exists = path.is_dir()
     return Folder(
         path,
-        exists=path.is_dir(),
+        exists=exists,
         is_readable=os.access(path, os.R_OK | os.X_OK),
         is_writable=os.access(path, os.W_OK | os.X_OK),
+        has_parent=path.parent.is_dir(),
+        is_on_read_only_disk=exists and bool(os.statvfs(path).f_flag & os.ST_RDONLY),
     )
+
+
+def _files_of(database: Path) -> list[Path]:
+    files = (database.with_name(database.name + end) for end in ("", "-wal", "-shm", ".lock"))
+    return [file for file in files if file.exists()]
+
+
+def _weights_trouble(loaded: "Loaded") -> str | None:
+    from daemon import app
+    from daemon.at_hand import check_at_hand
+    from daemon.errors import WeightsError
+
+    app.prepare_environment(loaded.settings)
+    try:
+        check_at_hand(app.Wiring(loaded), loaded.settings.model)
+    except WeightsError as error:
+        return f"{loaded.settings.model.backbone.name}: {error}"
+    return None
 
 
 def _inotify(folders: Sequence[Path]) -> Iterator[Finding]:

@@ -45,6 +45,11 @@ def failed(config: Path | None, limit: int, form: str) -> None:
     """List the files that could not be read, and why; the latest first.
 
     `quarantined` files are out of tries, `retry` files are tried again at the next try.
+
+    \b
+    Examples:
+      classifyd failed                  what to look at
+      classifyd failed --format csv     for a spreadsheet
     """
     engine, _ = open_database(config)
     with reading(engine) as connection:
@@ -61,6 +66,11 @@ def retry(paths: tuple[str, ...], everything: bool, config: Path | None) -> None
     """Queue failed files again, with all their tries.
 
     Exits 1 when one of the files has not failed.
+
+    \b
+    Examples:
+      classifyd retry inbox/half.jpg    one file
+      classifyd retry --all             after the cause was mended
     """
     if everything == bool(paths):
         raise UsageError("name the files to try again, or all with --all")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,11 @@ def import_labels(
     Importing the same again changes nothing. A file that is wrong anywhere is refused as a whole.
     An image that does not exist, or that the file gives two labels, is told and left out; exits 1
     when nothing else is left.
+
+    \b
+    Examples:
+      classifyd labels import labels.csv --dry-run  what would change
+      classifyd labels import sorted --yes          class folders, from a script
     """
     from daemon.cli.labelling import open_desk
     from daemon.labels.reading import read_labels
@@ -163,8 +168,15 @@ def _commit(desk: "Desk", findings: "Iterable[Finding]", place: Path) -> None:
 @click.option("--copy", is_flag=True, help="Copy images into folders, instead of hard links.")
 @config_option
 def export_labels(form: str, output: Path | None, copy: bool, config: Path | None) -> None:
-    """Write all labels to a file that `labels import` takes, or images into class folders."""
+    """Write all labels to a file that `labels import` takes, or images into class folders.
+
+    \b
+    Examples:
+      classifyd labels export -o labels.csv               what `labels import` takes
+      classifyd labels export --format folders -o sorted  images by class
+    """
     from daemon.labels.exporting import labelled, writable, write_folders
+    from daemon.progress import Progress, progress_bar
     from daemon.store.database import reading
 
     if form == "folders" and output is None:
@@ -173,12 +185,22 @@ def export_labels(form: str, output: Path | None, copy: bool, config: Path | Non
     with reading(engine) as connection:
         rows: list[dict[str, Any]] = list(labelled(connection))
     if form == "folders" and output is not None:
-        count = write_folders(rows, output, copy)
+        with progress_bar("writing images") as show:
+            told = _told(rows, lambda done: show(Progress(done, len(rows))))
+            count = write_folders(told, output, copy)
     else:
         count = write_rows(writable(rows), _LABELS, form, output)
     click.echo(f"{count} labels exported", err=True)
     if left := len(rows) - count:
         click.echo(f"{left} left out: no file has their image any more, or it changed", err=True)
+
+
+def _told(
+    rows: "Iterable[dict[str, Any]]", tell: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    for done, row in enumerate(rows, 1):
+        yield row
+        tell(done)
 
 
 @labels.command("confirm-removals")

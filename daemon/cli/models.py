@@ -61,7 +61,12 @@ def list_models(config: Path | None, form: str) -> None:
 @config_option
 @document_option
 def show(name: str | None, config: Path | None, form: str) -> None:
-    """Show one model version (the active one by default): classes, metrics, when it was live."""
+    """Show one model version (the active one by default): classes, metrics, when it was live.
+
+    \b
+    Example:
+      classifyd models show cat-flap
+    """
     from daemon.errors import UsageError
 
     registry = _registry(config)
@@ -162,7 +167,12 @@ _STAGES = {
 @click.argument("name")
 @config_option
 def activate(name: str, config: Path | None) -> None:
-    """Make a model version the active one; a running daemon follows within seconds."""
+    """Make a model version the active one; a running daemon follows within seconds.
+
+    \b
+    Example:
+      classifyd models activate cat-flap
+    """
     from daemon.store.models import Models
 
     engine, loaded = open_database(config)

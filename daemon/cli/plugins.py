@@ -31,7 +31,13 @@ _OPTIONS = (
 @config_option
 @format_option
 def plugins(name: str | None, config: Path | None, form: str) -> None:
-    """List the plugins, or show the options of the one called NAME."""
+    """List the plugins, or show the options of the one called NAME.
+
+    \b
+    Examples:
+      classifyd plugins                 all there are
+      classifyd plugins folder          the options of one
+    """
     from daemon.app import make_catalogue
     from daemon.config import load
 

@@ -53,6 +53,11 @@ def review(config: Path | None, kind: str | None, limit: int, form: str) -> None
 
     Of images that look alike one is listed, and what looks like a labelled one comes late. What
     was labelled by hand since, the same label again included, is not listed any more.
+
+    \b
+    Examples:
+      classifyd review                  what to label next
+      classifyd review --format csv     for a spreadsheet
     """
     from daemon.store import queries
     from daemon.store.database import reading

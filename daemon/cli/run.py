@@ -22,6 +22,11 @@ def run(config: Path | None) -> None:
 
     Runs in the foreground until SIGTERM or Ctrl-C, then finishes the batch in hand and exits 0.
     SIGHUP reads the configuration again.
+
+    \b
+    Examples:
+      classifyd run                          watch as ./config.yaml says
+      classifyd run --config /etc/cats.yaml  several daemons: one file each
     """
     from daemon import app, logs
     from daemon.reloading import Reloader

@@ -2,19 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from daemon.cli.common import config_option, open_database
 from daemon.cli.output import document_option, write_document
 from daemon.cli.runs import run_row
-from daemon.cli.times import ago, local_text, utc_text
+from daemon.cli.status_lines import Report, lines
+from daemon.cli.times import local_text, utc_text
 from daemon.doctor import SILENT_S
-from daemon.errors import EXIT_FAILED
+from daemon.errors import EXIT_FAILED, UsageError
 from daemon.proposing import next_run
 from daemon.store import queries, removals
 from daemon.store.database import reading
@@ -26,27 +28,68 @@ if TYPE_CHECKING:
 
     from daemon.config import Settings
 
-Report = dict[str, Any]
+_WATCH_S = 1.0
+_LATELY = timedelta(minutes=1)
 
 
 @click.command()
 @config_option
 @click.option("--check", is_flag=True, help="Print only what is wrong, and exit 1 if anything is.")
+@click.option("--watch", is_flag=True, help="Say it again each second, until Ctrl-C.")
 @document_option
-def status(config: Path | None, check: bool, form: str) -> None:
-    """Say how the daemon is: model, files, sources, last failures."""
+def status(config: Path | None, check: bool, watch: bool, form: str) -> None:
+    """Say how the daemon is: model, queue, rate, latency, last failures, next training.
+
+    \b
+    Examples:
+      classifyd status                  at a glance
+      classifyd status --watch          and go on looking
+      classifyd status --check          for monitoring: silent and exit 0 when all is well
+    """
+    if watch and (check or form == "json"):
+        raise UsageError("--watch is for people: leave out --check and --format json")
     engine, loaded = open_database(config)
-    now = datetime.now(UTC)
-    with reading(engine) as connection:
-        report = gather(connection, loaded.settings, now)
-    if form == "json":
-        write_document(report)
+
+    def look() -> tuple[Report, datetime]:
+        now = datetime.now(UTC)
+        with reading(engine) as connection:
+            return gather(connection, loaded.settings, now), now
+
+    if watch:
+        _watch(lambda: list(lines(*look())))
+    elif form == "json":
+        write_document(look()[0])
     else:
-        lines = report["problems"] if check else _lines(report, now)
-        for line in lines:
-            click.echo(line)
+        _tell(*look(), check)
+
+
+def _tell(report: Report, now: datetime, check: bool) -> None:
+    for line in report["problems"] if check else lines(report, now):
+        click.echo(line)
     if check and report["problems"]:
         sys.exit(EXIT_FAILED)
+
+
+def _watch(look: Callable[[], Sequence[str]]) -> None:
+    """Show on a terminal what is so now in place of what was; elsewhere print both."""
+    try:
+        if sys.stdout.isatty():
+            _watch_live(look)
+        while True:
+            click.echo("\n".join(["", *look()]))
+            time.sleep(_WATCH_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _watch_live(look: Callable[[], Sequence[str]]) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(Text("\n".join(look())), refresh=True)
+            time.sleep(_WATCH_S)
 
 
 def gather(connection: "Connection", settings: "Settings", now: datetime) -> Report:
@@ -60,6 +103,7 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
             "head": settings.model.head.name,
         },
         "files": {**counts.states, "waiting": counts.waiting, "is_exact": counts.is_exact},
+        "latency": _latency(connection, now),
         "sources": queries.sources(connection),
         "labels": _labels(connection, now),
         "training": _training(connection, settings, now),
@@ -75,6 +119,15 @@ def _training(connection: "Connection", settings: "Settings", now: datetime) -> 
         "last": None if last is None else run_row(last),
         "next": next_run(settings.retrain, connection, now.timestamp()),
     }
+
+
+def _latency(connection: "Connection", now: datetime) -> Report | None:
+    """Tell how long the files of the last minute took from being found to being recorded."""
+    took = sorted(queries.latencies(connection, utc_text(now - _LATELY)))
+    if not took:
+        return None
+    p50, p95 = (took[int(share * (len(took) - 1) + 0.5)] for share in (0.5, 0.95))
+    return {"files": len(took), "p50_s": round(p50, 3), "p95_s": round(p95, 3)}
 
 
 def _labels(connection: "Connection", now: datetime) -> Report:
@@ -129,82 +182,3 @@ def _not_running(daemon: Report) -> str:
         last = local_text(daemon["beat_at"])
         return f"the daemon {ended} ({last}); start it with `classifyd run`"
     return "the daemon has never run; start it with `classifyd run`"
-
-
-def _lines(report: Report, now: datetime) -> Iterator[str]:
-    daemon = report["daemon"]
-    if daemon["is_running"]:
-        since = local_text(daemon["started_at"])
-        yield f"The daemon is {daemon['phase']} (process {daemon['pid']}, since {since})"
-    for problem in report["problems"]:
-        yield f"! {problem}"
-    for name, value in _facts(report, now):
-        yield f"  {name:<10}{value}"
-    if report["last_failures"]:
-        yield "Last failures (all: `classifyd failed`)"
-    for failure in report["last_failures"]:
-        reason = printable(failure["reason"] or "no reason given")
-        yield f"  {local_text(failure['state_at'])}  {printable(failure['path'])}: {reason}"
-
-
-def _facts(report: Report, now: datetime) -> Iterator[tuple[str, str]]:
-    yield from _model_facts(report)
-    yield "files", _files_text(report["files"])
-    if report["daemon"]["is_running"]:
-        yield from _work_facts(report["daemon"].get("detail", {}))
-    if last := report["last_classified_at"]:
-        yield "latest", f"{local_text(last)} ({ago(last, now)})"
-    if total := report["labels"]["total"]:
-        yield "labels", f"{total:,}"
-    yield from _training_facts(report["training"])
-    for source in report["sources"]:
-        how = source["watching"] or "not watched yet"
-        listed = f", listed {local_text(source['listed_at'])}" if source["listed_at"] else ""
-        yield "source", f"{printable(source['title'])} ({printable(how)}{listed})"
-
-
-def _training_facts(training: Report) -> Iterator[tuple[str, str]]:
-    last = training["last"]
-    if last is not None and last["state"] == "running":
-        yield (
-            "training",
-            f"run {last['run']} by {last['strategy']}: {last['outcome'] or 'starting'}",
-        )
-        return
-    before = "" if last is None else f"run {last['run']} {last['outcome'] or last['state']}; "
-    yield "training", f"{printable(before)}next {training['next']}"
-
-
-def _model_facts(report: Report) -> Iterator[tuple[str, str]]:
-    model, wanted = report["model"], report["configured"]
-    if model is None:
-        return
-    built = f"backbone {model['backbone']}, head {model['head']}"
-    since = local_text(model["deployed_at"])
-    yield "model", f"{printable(model['name'])} ({built}), active since {since}"
-    differs = [f"{part} {wanted[part]}" for part in wanted if wanted[part] != model[part]]
-    if differs:
-        configured = " and ".join(differs)
-        yield "", f"the configuration names {configured}, which the next training builds"
-
-
-def _files_text(files: Report) -> str:
-    waiting = [f"{files[state]:,} {state}" for state in queries.WAITING if files.get(state)]
-    details = f" ({', '.join(waiting)})" if waiting else ""
-    about = "" if files["is_exact"] else "about "
-    parts = [f"{files['waiting']:,} waiting{details}", f"{about}{files.get('done', 0):,} done"]
-    parts += [
-        f"{files[state]:,} {state}"
-        for state in ("quarantined", "ignored", "gone")
-        if files.get(state)
-    ]
-    return ", ".join(parts)
-
-
-def _work_facts(detail: Report) -> Iterator[tuple[str, str]]:
-    if "workers" in detail:
-        yield "workers", f"{detail['workers']}, runtime {detail.get('runtime', 'unknown')}"
-    if "images" in detail:
-        rate = detail.get("images_per_minute")
-        speed = "" if rate is None else f", {rate:.0f} in the last minute"
-        yield "work", f"{detail['images']:,} files since the start{speed}"

@@ -44,6 +44,10 @@ def why(path: str, config: Path | None, form: str) -> None:
     """Tell the story of one file: states, errors, predictions, labels.
 
     Exits 1 when the file was never seen.
+
+    \b
+    Example:
+      classifyd why inbox/dog.jpg
     """
     engine, loaded = open_database(config)
     with reading(engine) as connection:

@@ -57,8 +57,8 @@ def _named_file(environ: Mapping[str, str]) -> Path | None:
 
 def _missing(file: Path) -> str:
     return (
-        f"{file}: no such configuration file; name one with --config FILE, or begin with the "
-        f"defaults: cp {DEFAULT_TEMPLATE} {file}"
+        f"{file}: no such configuration file; name one with --config FILE, or have one made: "
+        "classifyd init"
     )
 
 

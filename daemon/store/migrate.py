@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect
 
 import migrations
-from daemon.errors import DatabaseError
+from daemon.errors import DatabaseError, way_out
+from daemon.progress import Told, untold
 from daemon.store.database import open_engine, reading, sqlite_path, translated, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+_PAGES = 4096
+STAGES = {"backup": "backing up the database (MB)", "upgrade": "bringing the database up to date"}
 _FOLDER = Path(migrations.__file__).parent
 
 
 def known_head() -> str:
     """Return the newest revision this program knows, without importing Alembic."""
-    return max(file.name.split("_")[0] for file in (_FOLDER / "versions").glob("[0-9]*_*.py"))
+    return _revisions()[-1]
+
+
+def _revisions() -> list[str]:
+    files = (_FOLDER / "versions").glob("[0-9]*_*.py")
+    return sorted(file.name.split("_")[0] for file in files)
 
 
 def current_revision(engine: Engine) -> str | None:
@@ -63,10 +71,11 @@ class Upgrade:
     backup: Path | None
 
 
-def upgrade(database: str, backups: Path) -> Upgrade:
+def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
     """Create the database or bring it up to date; an existing file is backed up first.
 
-    Raises `DatabaseError` when the database is newer than this program.
+    `progress` is told of the stages `backup` (in megabytes) and `upgrade` (in revisions). Raises
+    `DatabaseError` when the database is newer than this program.
     """
     path = sqlite_path(database)
     if path is not None:
@@ -79,9 +88,10 @@ def upgrade(database: str, backups: Path) -> Upgrade:
             return Upgrade(before, before, None)
         backup = None
         if before is not None and path is not None:
-            backup = backup_file(path, backups / f"{path.stem}-schema-{before}-{_stamp()}.db")
+            target = backups / f"{path.stem}-schema-{before}-{_stamp()}.db"
+            backup = backup_file(path, target, progress)
         with writing(engine) as connection:
-            run_migrations(connection)
+            run_migrations(connection, before, progress)
         return Upgrade(before, known_head(), backup)
     finally:
         engine.dispose()
@@ -93,7 +103,7 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise DatabaseError(
             f"{folder}: the database's folder cannot be made ({error.strerror}); "
-            "mend its rights or name another place with `database:`"
+            f"{way_out(error)}, or name another place with `database:`"
         ) from error
 
 
@@ -110,11 +120,21 @@ def _alembic_config(connection: Connection) -> "Config":
     return config
 
 
-def run_migrations(connection: Connection) -> None:
-    """Run what a database lacks: all on an empty one."""
+def run_migrations(
+    connection: Connection, before: str | None = None, progress: Told = untold
+) -> None:
+    """Run what a database lacks that stands at `before`, all on an empty one, in the one
+    transaction of `connection`."""
     from alembic import command
 
-    command.upgrade(_alembic_config(connection), "head")
+    if before is None:  # nothing is there that could take time
+        command.upgrade(_alembic_config(connection), "head")
+        return
+    steps = [revision for revision in _revisions() if revision > before]
+    for done, revision in enumerate(steps, 1):
+        progress("upgrade", done - 1, len(steps))
+        command.upgrade(_alembic_config(connection), revision)
+        progress("upgrade", done, len(steps))
 
 
 def check(engine: Engine) -> None:
@@ -125,8 +145,11 @@ def check(engine: Engine) -> None:
         command.check(_alembic_config(connection))
 
 
-def backup_file(source: Path, target: Path) -> Path:
-    """Copy a live database with SQLite's own backup interface; the copy appears whole or not."""
+def backup_file(source: Path, target: Path, progress: Told = untold) -> Path:
+    """Copy a live database with SQLite's own backup interface; the copy appears whole or not.
+
+    `progress` is told of the stage `backup`, in megabytes.
+    """
     if not source.is_file():
         raise DatabaseError(f"{source}: there is no database to back up")
     _make_folder(target.parent)
@@ -137,6 +160,16 @@ def backup_file(source: Path, target: Path) -> Path:
         closing(sqlite3.connect(source)) as live,
         closing(sqlite3.connect(part)) as copy,
     ):
-        live.backup(copy, pages=4096)
+        (page,) = live.execute("PRAGMA page_size").fetchone()
+
+        def tell(_status: int, left: int, total: int) -> None:
+            progress("backup", _megabytes((total - left) * page), _megabytes(total * page))
+
+        live.backup(copy, pages=_PAGES, progress=tell)
     part.replace(target)
     return target
+
+
+def _megabytes(count: int) -> int:
+    """Round up, so that all of it is all of it."""
+    return -(-count // 1_000_000)

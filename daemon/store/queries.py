@@ -260,3 +260,14 @@ def last_classified_at(connection: Connection) -> str | None:
     """Return when the newest result was recorded."""
     found = connection.exec_driver_sql("SELECT max(classified_at) FROM file").scalar()
     return None if found is None else str(found)
+
+
+def latencies(connection: Connection, since: str, most: int = 1_000) -> list[float]:
+    """Return how many seconds passed from finding to recording each file classified `since`, the
+    latest `most` of them; one that was only classified again does not count."""
+    statement = (
+        "SELECT (julianday(classified_at) - julianday(found_at)) * 86400 FROM file"
+        " WHERE classified_at >= :since AND state_at = classified_at"
+        " ORDER BY classified_at DESC LIMIT :most"
+    )
+    return _column(connection, statement, since=since, most=most)

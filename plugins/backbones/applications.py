@@ -8,7 +8,6 @@ a file, for instance ImageNet weights of another size or width.
 import contextlib
 import os
 import socket
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from daemon.contracts import Backbone, Factory, Options
 from daemon.errors import WeightsError
 from daemon.hookspecs import hookimpl
 from daemon.preprocessing import Scaling
+from daemon.progress import borrowed_bar
 
 if TYPE_CHECKING:
     import keras
@@ -203,7 +203,7 @@ def _quiet_download() -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_S)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), borrowed_bar():
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
             yield
     finally:
