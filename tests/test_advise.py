@@ -161,7 +161,7 @@ def test_nothing_that_would_be_downloaded_is_built(wiring):
 
 
 @pytest.fixture
-def labelled(filled, classifyd, tmp_path, monkeypatch):
+def labelled(keras, filled, classifyd, tmp_path, monkeypatch):
     """Thirty labelled images in three classes, and backbones of a plugin's own."""
     monkeypatch.setattr(training_process, "yield_to_others", lambda: None)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -207,7 +207,7 @@ def test_what_is_recommended_can_be_put_into_the_configuration(labelled, classif
 
 
 def test_without_enough_labels_or_backbones_it_says_what_is_missing(
-    filled, classifyd, tmp_path, monkeypatch
+    keras, filled, classifyd, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(training_process, "yield_to_others", lambda: None)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
