@@ -4,34 +4,22 @@ All Protocols are structural: a plugin needs to inherit from nothing. Keras is i
 the methods, never with the module.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Generic,
-    Protocol,
-    TypeVar,
-    get_args,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    JsonValue,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import JsonValue
 
 from daemon.domain import Batch, BatchResult, Event, Sighting
+from daemon.options import ConfigPath as ConfigPath
+from daemon.options import Factory as Factory
+from daemon.options import Options as Options
+from daemon.options import plain_path as plain_path
 from daemon.preprocessing import Scaling
+from daemon.work import DecodeLimits as DecodeLimits
+from daemon.work import WorkerSetup as WorkerSetup
 
 if TYPE_CHECKING:
     import keras
@@ -43,64 +31,6 @@ if TYPE_CHECKING:
     from daemon.learning.schedule import History, Plan
     from daemon.training.bench import Bench
     from daemon.training.challenger import Challenger
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-def plain_path(path: Path) -> Path:
-    """Return the absolute path without `..`, so that a file has one name; links stay."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  (`Path.resolve` follows links)
-
-
-def possible_path(value: object) -> object:
-    """Refuse a text that can be no path; what else is wrong with a value is left to others."""
-    if isinstance(value, str) and (not value.strip() or "\0" in value):
-        raise ValueError("must be a path")
-    return value
-
-
-def _from_base(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base", Path())
-    return plain_path(Path(base, path.expanduser()))
-
-
-ConfigPath = Annotated[Path, BeforeValidator(possible_path), AfterValidator(_from_base)]
-"""A path in options or settings: `~` is expanded, a relative one counts from the configuration
-file's folder (validation context `base`)."""
-
-
-class Options(BaseModel):
-    """Base of every plugin's options: strict, frozen, unknown keys refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `workers: yes`, of which pydantic makes 1."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        kinds = {annotation, *get_args(annotation)}
-        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
-            raise ValueError("must be a number")
-        return value
-
-
-@dataclass(frozen=True)
-class Factory(Generic[T]):
-    """A named way to build one plugin object from its validated options.
-
-    `name` is what configuration says; `options` is the pydantic model shown by
-    `classifyd plugins NAME` and in `config schema`; `build` gets an instance of it;
-    `summary` is one line for listings.
-    """
-
-    name: str
-    build: Callable[[Any], T]
-    options: type[Options] = Options
-    summary: str = ""
 
 
 @runtime_checkable
@@ -298,41 +228,6 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Flush and release what is held."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """What decoding one image may cost; past a limit the file is quarantined with the reason."""
-
-    max_pixels: int
-    max_bytes: int
-    max_memory_mb: int
-    timeout_s: float
-    threads: int
-    formats: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """All that a worker process needs to become warm: names and values, never objects.
-
-    `plugins` are the configured outside plugins, so that an outside runtime is found there too;
-    `base` is the folder that relative paths in `runtime_options` count from. The two limits of
-    `unknown` take the place of the bundle's own where they are not None. `compiled` is the folder
-    of the bundle's compiled form, where the runtime needs one.
-    """
-
-    bundle: Path
-    runtime: str
-    runtime_options: dict[str, Any]
-    limits: DecodeLimits
-    max_batch: int
-    base: Path
-    plugins: tuple[str, ...] = ()
-    top_k: int = 5
-    unknown_threshold: float | None = None
-    unknown_novelty: float | None = None
-    compiled: Path | None = None
 
 
 class Executor(Protocol):

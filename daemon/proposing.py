@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daemon.clock import utc_text
-from daemon.config.settings import RetrainSettings
+from daemon.config.sections import RetrainSettings
 from daemon.errors import PluginError
 from daemon.learning.schedule import History, Plan, Rules, outlook
 from daemon.store.database import reading

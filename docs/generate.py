@@ -35,7 +35,7 @@ YAML_HEAD = """\
 PAGE_HEAD = """\
 # Configuration
 
-<!-- Written by docs/generate.py; change daemon/config/settings.py instead. -->
+<!-- Written by docs/generate.py; change daemon/config/sections.py and settings.py instead. -->
 
 `classifyd` reads `config.yaml` in the current folder, the file that `--config FILE` names, or the
 one in the variable `CLASSIFYD_CONFIG`. Every key has a default and a variable of the environment

@@ -35,6 +35,11 @@ def compile_model(name: str | None, anew: bool, config: Path | None, form: str) 
     Each way that `runtime` allows is checked against Keras on the newest images, and timed in
     batches of 1, 8 and 32 (images a second of one worker). The daemon does this by itself before
     it serves a model version for the first time, and takes the fastest that agrees.
+
+    \b
+    Examples:
+      classifyd models compile --anew   find out again which way is the fastest
+      classifyd models compile cat-flap before it is activated
     """
     from daemon import app
     from daemon.progress import stages

@@ -14,7 +14,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from daemon.contracts import ConfigPath, possible_path
+from daemon.options import ConfigPath, possible_path
 
 _SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?#]+)")
 _VERSION_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
