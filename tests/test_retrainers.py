@@ -136,6 +136,8 @@ def test_auto_takes_two_at_a_time_to_the_images_that_both_were_judged_by(tmp_pat
     second = judged("finetune", [1, 0, 1, 1, 1, 1])
     single = judged("recipe", [0, 1, None, None, None, None])
     assert _best([first, second, single], told := []) is second
+    unclear = judged("finetune", [1, 1, 0, 1, 0, 1])
+    assert _best([first, unclear], []) is first
     assert [line.rpartition(", ")[2] for line in told] == ["6 images)", "2 images)"]
     assert _best([replace(first, out_of_fold=None), single], []) is single
     assert _best([first, replace(second, out_of_fold=None)], []) is first

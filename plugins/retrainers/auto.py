@@ -1,4 +1,4 @@
-"""`auto`: tries the other strategies on the same folds, and takes what came out best."""
+"""`auto`: tries the other strategies on the same folds, and takes what came out clearly best."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +23,13 @@ class AutoOptions(Options):
     strategies: tuple[str, ...] = Field(
         ("probe", "finetune", "recipe"),
         min_length=1,
-        description="strategies that are tried, in this order while the budget lasts",
+        description="strategies that are tried while the budget lasts, the simplest first",
     )
 
 
 class Auto:
-    """The least calibrated log loss out of fold wins; equal ones go to what was tried first."""
+    """The least calibrated log loss out of fold wins; what was tried first stays unless clearly
+    worse."""
 
     name = "auto"
 
@@ -111,10 +112,14 @@ def _best(tried: "Sequence[Challenger]", told: list[str]) -> "Challenger":
 
 
 def _better(best: "Challenger", other: "Challenger", told: list[str]) -> "Challenger":
-    """Return which has less calibrated log loss on the images that both were judged by.
+    """Return `other` where its calibrated log loss is clearly less on the images that both were
+    judged by.
 
-    Two at a time, so that one that the budget gave few folds takes no images away from the others'
-    comparison. One that could not be measured loses.
+    Clearly is by more than one standard error, the rule of Breiman et al. ("Classification and
+    Regression Trees", 1984) for keeping what is simpler: a few dozen images tell little, and there
+    the strategy that changes less is the safer one. Two are compared at a time, so that one that
+    the budget gave few folds takes no images away from the others' comparison. One that could not
+    be measured loses.
     """
     from daemon.training.validation import gap
 
@@ -128,7 +133,7 @@ def _better(best: "Challenger", other: "Challenger", told: list[str]) -> "Challe
         f"{_name(other)} less {_name(best)}: log loss {found.mean:+.3f}"
         f" (standard error {found.error:.3f}, {found.images} images)"
     )
-    return other if found.mean < 0 else best
+    return other if found.mean < -found.error else best
 
 
 @hookimpl
