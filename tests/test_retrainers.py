@@ -10,6 +10,7 @@ from benches import COLOURS, RETRAINERS, draw, make_bench, make_plan, make_retra
 from daemon.errors import OverBudget, TrainingError
 from daemon.learning.dataset import Dataset, Example
 from daemon.training import score_images
+from daemon.training.challenger import Challenger
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -120,7 +121,7 @@ def test_blending_gives_the_mean_of_all_fits(tmp_path):
 
 
 def test_auto_takes_two_at_a_time_to_the_images_that_both_were_judged_by(tmp_path):
-    from daemon.training.challenger import Challenger, OutOfFold
+    from daemon.training.challenger import OutOfFold
     from plugins.retrainers.auto import _best
 
     def judged(strategy, right):
@@ -132,13 +133,28 @@ def test_auto_takes_two_at_a_time_to_the_images_that_both_were_judged_by(tmp_pat
         recipe = make_bench(tmp_path).recipe
         return Challenger(recipe, ("a", "b"), None, make_plan(strategy), out_of_fold=found)
 
-    first = judged("probe", [1, 0, 1, 1, 0, 0])
-    second = judged("finetune", [1, 0, 1, 1, 1, 1])
-    single = judged("recipe", [0, 1, None, None, None, None])
-    assert _best([first, second, single], told := []) is second
-    assert [line.rpartition(", ")[2] for line in told] == ["6 images)", "2 images)"]
-    assert _best([replace(first, out_of_fold=None), single], []) is single
-    assert _best([first, replace(second, out_of_fold=None)], []) is first
+    first = judged("probe", [0, 0, 1, 0] * 10)
+    clear = judged("finetune", [1, 0, 1, 1] * 10)
+    close = judged("finetune", [1, 1, 0, 0] * 10)
+    single = judged("recipe", [0, 1, *[None] * 38])
+    told = []
+    assert _best(first, [first, clear, single], 2.0, told) is clear
+    assert [line.rpartition(", ")[2] for line in told] == ["40 images)", "2 images)"]
+    assert _best(first, [first, close], 2.0, []) is first
+    assert _best(close, [first, close], 2.0, []) is close
+    assert _best(clear, [first, clear], 2.0, []) is clear
+    blind = replace(first, out_of_fold=None)
+    assert _best(blind, [blind, single], 2.0, []) is single
+    assert _best(first, [first, replace(clear, out_of_fold=None)], 2.0, []) is first
+
+
+@pytest.mark.parametrize(("images", "favoured"), [(4, "probe"), (3, "finetune")])
+def test_auto_favours_fine_tuning_from_so_many_images_on(tmp_path, images, favoured):
+    data = dataset(tmp_path, count=3)
+    tried = [Challenger(None, (), None, make_plan(name)) for name in ("probe", "finetune")]
+    auto = make_retrainer("auto", {"favourite_from": images})
+    assert auto._favoured(data, tried).plan.strategy == favoured
+    assert auto._favoured(data, tried[:1]).plan.strategy == "probe"
 
 
 def test_auto_takes_the_best_out_of_fold_and_says_why(tmp_path):

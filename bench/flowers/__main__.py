@@ -28,7 +28,7 @@ def main() -> None:
     import_keras()
     wiring, flowers = make_wiring(given.out), Flowers()
     others = strangers(given.out / "strangers")
-    for task in (Task(size, fold) for fold in range(FOLDS) for size in given.sizes):
+    for task in (Task(size, fold) for fold in given.folds for size in given.sizes):
         if _is_done(given.out, task):
             continue
         results = list(run_task(wiring, flowers, task, others, given.budget * 60))
@@ -41,7 +41,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.flowers", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="labels a class")
-    parser.add_argument("--budget", type=float, default=5.0, help="minutes that auto may take")
+    parser.add_argument("--folds", type=int, nargs="+", default=range(FOLDS), help="0 to 4")
+    parser.add_argument("--budget", type=float, default=30.0, help="minutes that auto may take")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     return parser
 

@@ -80,7 +80,7 @@ class SoftmaxHead:
         """Return strengths of the L2 penalty worth trying; none for a head that is not linear."""
         if self._options.hidden or self._options.pooling == "flatten":
             return ()
-        return 1.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0
+        return 1.0, 10.0, 30.0, 100.0, 300.0
 
     def solve(
         self,

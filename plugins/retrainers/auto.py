@@ -1,5 +1,6 @@
-"""`auto`: tries the other strategies on the same folds, and takes what came out best."""
+"""`auto`: tries the other strategies on the same folds, and takes the likeliest to be best."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from daemon.training.bench import Bench
     from daemon.training.challenger import Challenger
 
+_DOUBT = 2.0  # standard errors: 19 of 20 differences that are none stay below
+
 
 class AutoOptions(Options):
     """What is tried."""
@@ -25,10 +28,18 @@ class AutoOptions(Options):
         min_length=1,
         description="strategies that are tried, in this order while the budget lasts",
     )
+    favourite: str = Field(
+        "finetune", description="strategy that is taken unless another is clearly better"
+    )
+    favourite_from: int = Field(
+        20,
+        ge=0,
+        description="images of the rarest class from which on it is; below, the first one",
+    )
 
 
 class Auto:
-    """The least calibrated log loss out of fold wins; equal ones go to what was tried first."""
+    """What experience favours for so many images, unless the folds clearly speak for another."""
 
     name = "auto"
 
@@ -57,8 +68,15 @@ class Auto:
                 tried += _tried(strategy, head, plan, dataset, work, told)
         if not tried:
             raise TrainingError("no strategy could be trained: " + "; ".join(told))
-        best = _best(tried, told)
+        best = _best(self._favoured(dataset, tried), tried, _DOUBT, told)
         return replace(best, reasons=(f"{_title(best)} was chosen by auto", *told))
+
+    def _favoured(self, dataset: "Dataset", tried: "Sequence[Challenger]") -> "Challenger":
+        counts = Counter(example.label for example in dataset.on("train"))
+        is_enough = min(counts.values()) >= self._options.favourite_from
+        names = [each.plan.strategy for each in tried if each.plan is not None]
+        favourite = self._options.favourite
+        return tried[names.index(favourite)] if is_enough and favourite in names else tried[0]
 
 
 def _tried(
@@ -87,7 +105,8 @@ def _tried(
 
 
 def _head_of(tried: "list[Challenger]", bench: "Bench") -> tuple[str, ...]:
-    return (_best(tried, []).recipe.head.name,) if tried else bench.heads[:1]
+    """Name the head of least loss: of heads there is no favourite."""
+    return (_best(tried[0], tried, 0.0, []).recipe.head.name,) if tried else bench.heads[:1]
 
 
 def _title(challenger: "Challenger") -> str:
@@ -105,19 +124,23 @@ def _numbers(options: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((name, options[name]) for name in ("strength", "folds") if name in options)
 
 
-def _best(tried: "Sequence[Challenger]", told: list[str]) -> "Challenger":
+def _best(
+    favourite: "Challenger", tried: "Sequence[Challenger]", doubt: float, told: list[str]
+) -> "Challenger":
     """Return the winner of a tournament; `told` hears how close it was."""
-    best, *others = tried
-    for other in others:
-        best = _better(best, other, told)
+    best = favourite
+    for other in tried:
+        if other is not favourite:
+            best = _better(best, other, doubt, told)
     return best
 
 
-def _better(best: "Challenger", other: "Challenger", told: list[str]) -> "Challenger":
-    """Return which has less calibrated log loss on the images that both were judged by.
+def _better(best: "Challenger", other: "Challenger", doubt: float, told: list[str]) -> "Challenger":
+    """Return `other` where its calibrated log loss is less by more than `doubt` standard errors.
 
-    Two at a time, so that one that the budget gave few folds takes no images away from the others'
-    comparison. One that could not be measured loses.
+    It is of the images that both were judged by: two are compared at a time, so that one that the
+    budget gave few folds takes no images away from the others' comparison. One that could not be
+    measured loses.
     """
     from daemon.training.validation import gap
 
@@ -131,7 +154,7 @@ def _better(best: "Challenger", other: "Challenger", told: list[str]) -> "Challe
         f"{_name(other)} less {_name(best)}: log loss {found.mean:+.3f}"
         f" (standard error {found.error:.3f}, {found.images} images)"
     )
-    return other if found.mean < 0 else best
+    return other if found.mean < -doubt * found.error else best
 
 
 @hookimpl
