@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _daemon(folder: Path, given: argparse.Namespace) -> Iterator[DaemonProcess]:
     settings: dict[str, Any] = {
-        "runtime": "keras",
+        "runtime": "auto",
         "model": {"backbone": {"name": "mobilenet_v2", "alpha": 0.35}, "weights": "imagenet"},
         "retrain": {"strategy": given.strategy, "budget": given.budget, "min_new_labels": 100},
     }
