@@ -33,7 +33,7 @@ model:
   weights: imagenet
 """
 
-_FEW = 20
+_FEW = 20  # labels a class
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class FineTuner:
     def blend(self) -> Callable[[Sequence[Example]], Answers]:
         """Give the classifier the mean weights of all fits so far.
 
-        Fits from one start lie in one valley of the loss, and their mean lies lower than each:
-        an ensemble at the price of one (Wortsman et al., "Model soups", 2022).
+        Fits from one start lie in one valley of the loss, so their mean answers much as all of
+        them together would (Wortsman et al., "Model soups", 2022).
         """
         self._mean.assign()
         return self.answer
