@@ -37,9 +37,10 @@ def main() -> None:
         if given.kills:
             _kills(daemon, given.kills, random.Random(given.seed))
         with _photographs_coming(daemon):
+            before = len(daemon.query("SELECT id FROM training_run WHERE verdict IS NOT NULL"))
             if given.kills:
                 _start_training(daemon)
-            _better(daemon)
+            _better(daemon, before + 1)
             if not given.kills:
                 _wrong(daemon)
                 _rollback(daemon)
@@ -102,12 +103,13 @@ def _label(daemon: DaemonProcess, first: int, label_of: Callable[[str], str]) ->
         shutil.copyfile(path, folder / path.name)
 
 
-def _better(daemon: DaemonProcess) -> None:
+def _better(daemon: DaemonProcess, verdicts: int) -> None:
     if not daemon.query("SELECT id FROM label LIMIT 1"):
         _label(daemon, 0, lambda name: name)
-    _until(daemon, "SELECT count(*) FROM deployment", 2)
-    _until_active(daemon)
+    _until(daemon, "SELECT count(*) FROM training_run WHERE verdict IS NOT NULL", verdicts)
     _tell(daemon, "200 labels arrived by folder")
+    assert len(daemon.query("SELECT id FROM deployment")) > 1, "no challenger went live"
+    _until_active(daemon)
 
 
 def _wrong(daemon: DaemonProcess) -> None:
@@ -131,7 +133,7 @@ def _kills(daemon: DaemonProcess, count: int, moments: random.Random) -> None:
     _label(daemon, 0, lambda name: name)
     for number in range(count):
         process = _start_training(daemon)
-        wait_s = moments.uniform(0.5, 20.0)
+        wait_s = moments.uniform(0.5, 10.0)
         time.sleep(wait_s)
         stage = daemon.query("SELECT progress FROM training_run ORDER BY id DESC LIMIT 1")
         os.killpg(process, signal.SIGKILL)
