@@ -30,6 +30,7 @@ def fill(folder, count, band):
         draw(folder / f"{number}.png", band)
 
 
+@pytest.mark.slow
 def test_the_way_of_a_labelled_image(daemon):
     """One daemon for the whole story: a start costs seconds."""
     root = daemon.folder / "labels"
@@ -86,6 +87,7 @@ def test_labels_survive_a_kill_and_none_is_given_twice(tmp_path):
         assert daemon.query("SELECT count(*), count(DISTINCT image_id) FROM label") == [(40, 40)]
 
 
+@pytest.mark.slow
 def test_a_scan_labels_too_and_null_switches_the_folder_off(tmp_path):
     from daemon.testing import DaemonProcess, stub_bundle
 
