@@ -21,7 +21,7 @@ from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
-from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
+from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
@@ -40,7 +40,7 @@ class Parts:
     pipeline: Pipeline
     switcher: Switcher
     requests: Requests
-    delivery: DeliveryThread
+    delivery: DeliveryThreads
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
     loop: Loop
