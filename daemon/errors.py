@@ -64,6 +64,22 @@ class NoRoomError(ClassifydError):
     exit_code = EXIT_TRY_AGAIN
 
 
+class SinkError(ClassifydError):
+    """A sink cannot deliver now; `after_s` is how many seconds it asks to be left alone."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class RejectedEventError(SinkError):
+    """A sink does not take this one event, and would probably not take it later either."""
+
+
+class StageError(ClassifydError):
+    """A part of the daemon has ended that should go on: the process is to be started anew."""
+
+
 class BundleError(ClassifydError):
     """A bundle is incomplete, altered, or does not fit what is asked of it."""
 

@@ -114,7 +114,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except ClassifydError as error:
-        click.echo(f"classifyd: {error}", err=True)
+        click.echo(_as_error(f"classifyd: {error}"), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -125,6 +125,15 @@ def main() -> None:
         # The reader (head, less) has gone: not an error; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _as_error(text: str) -> str:
+    """Return a text as an error of systemd's journal, where it goes there."""
+    import logging
+
+    from daemon.logs import to_journal, with_priority
+
+    return with_priority(text, logging.ERROR) if to_journal() else text
 
 
 def config_from_arguments(arguments: list[str]) -> Path | None:
