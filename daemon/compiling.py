@@ -9,7 +9,6 @@ import hashlib
 import json
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.config import Selection
 from daemon.contracts import CompiledRuntime, Executable
+from daemon.durable import clean_leftovers, publish
 
 if TYPE_CHECKING:
     import keras
@@ -101,16 +101,19 @@ def compile_way(way: Way, model: "keras.Model", trial: Trial) -> Row:
 
     The folder appears whole; whatever fails is kept too, as a row with an error.
     """
-    way.folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=way.folder.parent))
-    try:
-        row = _tried(way, model, trial, part)
-        (part / ROW).write_text(json.dumps(asdict(row)) + "\n", "utf-8")
+    rows: list[Row] = []
+
+    def fill(part: Path) -> None:
+        rows.append(_tried(way, model, trial, part))
+        (part / ROW).write_text(json.dumps(asdict(rows[0])) + "\n", "utf-8")
+
+    def place(part: Path) -> None:
         shutil.rmtree(way.folder, ignore_errors=True)
         part.rename(way.folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return row
+
+    clean_leftovers(way.folder.parent)
+    publish(way.folder.parent, fill, place)
+    return rows[0]
 
 
 def _tried(way: Way, model: "keras.Model", trial: Trial, folder: Path) -> Row:
