@@ -12,7 +12,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+from daemon.lock import locked_folder
 
 _PART_PREFIX, _PART_SUFFIX = ".unfinished-", ".part"
 _NO_SYNC = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)
@@ -48,7 +51,7 @@ def publish(folder: Path, fill: Callable[[Path], None], place: Callable[[Path], 
     """Have a folder filled inside `folder`, synced, and renamed by `place`; nothing is seen of it
     before it is whole."""
     make_folder(folder)
-    with _locked(folder, fcntl.LOCK_SH), _part(folder) as part:
+    with locked_folder(folder, fcntl.LOCK_SH), _part(folder) as part:
         fill(part)
         for path in (*part.rglob("*"), part):
             sync(path)
@@ -63,7 +66,7 @@ def clean_leftovers(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
         for leftover in leftovers:
             shutil.rmtree(leftover)
@@ -72,20 +75,24 @@ def clean_leftovers(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
+def removal(target: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that takes a folder away, all of it at once; its files go at the end of the
+    block."""
+    part = _unfinished(target.parent)
+    with locked_folder(target.parent, fcntl.LOCK_SH):
+        yield partial(os.rename, target, part)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
+
+
+@contextlib.contextmanager
 def _part(folder: Path) -> Iterator[Path]:
-    part = folder / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
+    part = _unfinished(folder)
     part.mkdir()
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)

@@ -158,9 +158,14 @@ def _events(database: sqlite3.Connection, path: Path | None) -> Iterator[str]:
 
 
 def _bundles(database: sqlite3.Connection, models: Path) -> Iterator[str]:
-    for row in _ask(database, "SELECT name, bundle FROM model_version"):
+    # Earlier ones may be pruned.
+    for row in _ask(
+        database,
+        "SELECT name, bundle FROM deployment JOIN model_version AS v ON v.id = model_version_id"
+        " ORDER BY deployment.id DESC LIMIT 1",
+    ):
         if not (models / row["bundle"]).is_dir():
-            yield f"model version {row['name']}: no bundle {row['bundle']}"
+            yield f"active model version {row['name']}: no bundle {row['bundle']}"
     for bundle in models.glob("*/"):
         yield from (f"bundle {bundle.name}: {wrong}" for wrong in _half(bundle))
 
