@@ -220,6 +220,17 @@ class Source(Protocol):
         """Tell whether this absolute path is within what the source looks at."""
 
 
+@runtime_checkable
+class RootedSource(Source, Protocol):
+    """A source of the files below one folder, which follows no symbolic link there.
+
+    Offered beside `run`, so that no file is read through a link that took a folder's place. None
+    where it has no such folder after all.
+    """
+
+    root: Path | None
+
+
 class Sink(Protocol):
     """Gets events at least once, in order; the same `event_id` twice must do no harm."""
 
