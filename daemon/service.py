@@ -9,7 +9,7 @@ from typing import Any
 
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
-from daemon.contracts import Source
+from daemon.contracts import RootedSource, Source
 from daemon.errors import ClassifydError
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
@@ -162,12 +162,14 @@ class Service:
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
     def _watch(self, sources: Sequence[Source]) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._parts.board.forget_sources((*self._titles, *self._labels.titles))
         self._sources = self._source_threads()
         self._sources.start(sources)
 
     def _scans(self, sources: Sequence[Source], whole: bool) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._sources = self._source_threads()
         self._sources.start_scans(sources, whole)
@@ -255,3 +257,8 @@ class Service:
 
     def _now(self) -> str:
         return utc_text(self._parts.clock.now())
+
+
+def _roots(sources: Sequence[Source]) -> tuple[bytes, ...]:
+    found = (source.root for source in sources if isinstance(source, RootedSource))
+    return tuple(os.fsencode(root) for root in found if root is not None)

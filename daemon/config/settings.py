@@ -62,8 +62,8 @@ class Settings(Strict):
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
         default=Selection(AUTO),
-        description="What executes the active model version: openvino, keras, or auto, which takes "
-        "the fastest on this machine that agrees with Keras.",
+        description="What executes the active model version: openvino, litert, onnx, keras, or "
+        "auto, which takes the fastest on this machine that agrees with Keras.",
         examples=["{name: openvino, precision: bf16}"],
     )
     agreement: Annotated[AgreementSettings, Section] = AgreementSettings()
