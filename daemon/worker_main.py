@@ -7,13 +7,14 @@ import resource
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.contracts import DecodeLimits, WorkerSetup
-from daemon.domain import Batch, BatchResult
+from daemon.domain import Batch, BatchResult, Outcome
 from daemon.errors import ClassifydError
 from daemon.quiet import hush_pillow
 
@@ -27,9 +28,24 @@ READY = "ready"
 EXIT_STUCK = 70
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's `BatchResult` without the batch, which the other side has.
+
+    `is_last`: the worker ends with it.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    failure: str | None
+    seconds: float
+    is_last: bool
+
+
 def main(pipe: Connection, setup: WorkerSetup) -> None:
-    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result and
-    whether this was the last: a thread that hangs inside a decoder cannot be joined."""
+    """Warm up, say `ready` (or why not, as text), then answer each `Batch`.
+
+    A thread that hangs inside a decoder cannot be joined: the process ends with it.
+    """
     _end_with_parent()
     _settle_process()
     try:
@@ -45,7 +61,7 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
             result = worker.process(batch)
         except Exception as error:
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
-        pipe.send((result, worker.is_stuck))
+        pipe.send(Answer(result.outcomes, result.failure, result.seconds, worker.is_stuck))
         if worker.is_stuck:
             os._exit(EXIT_STUCK)
 
@@ -113,7 +129,8 @@ def _build(setup: WorkerSetup) -> "Worker":
         has_novelty=manifest.has_novelty,
     )
     gc.freeze()
-    return Worker(executable, read, manifest.geometry, setup.limits)
+    size = min(setup.batch_size or setup.max_batch, setup.max_batch)
+    return Worker(executable, read, manifest.geometry, setup.limits, size)
 
 
 def _executable(runtime: "Runtime", setup: WorkerSetup) -> "Executable":

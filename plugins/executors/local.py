@@ -18,7 +18,7 @@ from daemon.contracts import Executor, Factory, Options, WorkerSetup
 from daemon.domain import Batch, BatchResult
 from daemon.errors import RuntimeLoadError
 from daemon.hookspecs import hookimpl
-from daemon.worker_main import READY, main
+from daemon.worker_main import READY, Answer, main
 
 _START_S = 300.0
 _INFERENCE_S = 60.0
@@ -76,10 +76,10 @@ class _Process:
         except OSError:
             answer = None
         match answer:
-            case (BatchResult() as result, bool(is_last)):
-                if is_last:
+            case Answer():
+                if answer.is_last:
                     self.kill()
-                return result
+                return BatchResult(batch, answer.outcomes, answer.failure, answer.seconds)
         return BatchResult(batch, failure=f"the worker {self._end(deadline_s)}")
 
     def _answer(self, timeout_s: float) -> object:
