@@ -76,13 +76,15 @@ class FileRef:
 class Batch:
     """Files that go through the runtime together, and the model version that will answer.
 
-    `moves_state` is False when files already done are classified again by another version.
+    `moves_state` is False when files already done are classified again by another version. Below
+    each of `roots` no symbolic link is followed.
     """
 
     batch_id: int
     model_version_id: int
     files: tuple[FileRef, ...]
     moves_state: bool = True
+    roots: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class OutcomeKind(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"  # another version than the claimed one: settles again
     TRANSIENT = "transient"  # an I/O error that may pass: tried again later
+    CRASHED = "crashed"  # its worker died of it: tried once more, then quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +156,13 @@ class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
+    `is_crash`: the worker died of what it did, and of nothing that came from outside.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
+    is_crash: bool = False
     seconds: float = 0.0
 
 

@@ -17,8 +17,10 @@ _WORDS = {
     OutcomeKind.VANISHED: "vanished",
     OutcomeKind.CHANGED: "changed meanwhile",
     OutcomeKind.TRANSIENT: "to be tried again",
+    OutcomeKind.CRASHED: "crashed their worker",
 }
-_TROUBLE = frozenset({OutcomeKind.UNREADABLE, OutcomeKind.TRANSIENT})
+_AGAIN = frozenset({OutcomeKind.TRANSIENT, OutcomeKind.CRASHED})
+_TROUBLE = _AGAIN | {OutcomeKind.UNREADABLE}
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Tally:
     def _trouble(self, ref: FileRef, outcome: Outcome) -> None:
         """Warn of a file once, however often it is tried again."""
         self.last_error = f"{printable(display_path(ref.path))}: {outcome.reason}"
-        is_again = outcome.kind is OutcomeKind.TRANSIENT and ref.attempts > 0
+        is_again = outcome.kind in _AGAIN and ref.attempts > 0
         _log.log(logging.INFO if is_again else logging.WARNING, "%s", self.last_error)
 
     def report(self, count_waiting: Callable[[], int]) -> None:

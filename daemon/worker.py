@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _Read = Callable[["NDArray[np.float32]"], list[Verdict]]
+_Alarm = Callable[[float], None]
 
 
 class Worker:
@@ -27,6 +28,9 @@ class Worker:
 
     A batch may hold more: small portions stay in the processor's cache, while messages and
     transactions are as few as the batches are large.
+
+    `alarm` is set for longer than a decoder may take whenever one begins, and to 0 when all have
+    ended: it is to end a process in which not even this class notices that one hangs.
     """
 
     def __init__(
@@ -36,12 +40,14 @@ class Worker:
         geometry: Geometry,
         limits: DecodeLimits,
         size: int,
+        alarm: _Alarm = lambda seconds: None,
     ) -> None:
         self._executable = executable
         self._read = read
         self._geometry = geometry
         self._limits = limits
         self._size = size
+        self._alarm = alarm
         self._pixels = np.empty((0, geometry.height, geometry.width, 3), np.uint8)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
         self.is_stuck = False
@@ -57,12 +63,15 @@ class Worker:
         outcomes: list[Outcome] = []
         for start in range(0, len(batch.files), self._size):
             if not self.is_stuck:
-                outcomes += self._portion(batch.files[start : start + self._size], seen)
+                files = batch.files[start : start + self._size]
+                outcomes += self._portion(files, batch.roots, seen)
         return BatchResult(
             batch, tuple(_agreed(outcomes, batch)), seconds=time.perf_counter() - began
         )
 
-    def _portion(self, files: Sequence[FileRef], seen: Seen) -> tuple[Outcome, ...]:
+    def _portion(
+        self, files: Sequence[FileRef], roots: tuple[bytes, ...], seen: Seen
+    ) -> tuple[Outcome, ...]:
         pixels = self._room(len(files))
         started: dict[int, float] = {}
         found: dict[int, Outcome] = {}
@@ -71,10 +80,12 @@ class Worker:
         def prepare() -> None:
             for slot in slots:  # shared by the threads: each takes the next
                 started[slot] = time.monotonic()
-                found[slot] = self._prepare(files[slot], pixels[slot], seen)
+                self._alarm(2 * self._limits.timeout_s + 5.0)
+                found[slot] = self._prepare(files[slot], roots, pixels[slot], seen)
 
         threads = min(self._limits.threads, len(files))
         self._wait([self._pool.submit(prepare) for _ in range(threads)], started, found)
+        self._alarm(0.0)
         done = dict(found)  # a thread that was given up may still add to it
         done |= {slot: self._late(files[slot]) for slot in started if slot not in done}
         return self._score(done, pixels)
@@ -103,8 +114,10 @@ class Worker:
         reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"
         return Outcome(ref.file_id, OutcomeKind.UNREADABLE, ref.stat, reason=reason)
 
-    def _prepare(self, ref: FileRef, into: "NDArray[np.uint8]", seen: Seen) -> Outcome:
-        got = read_file(ref, self._limits)
+    def _prepare(
+        self, ref: FileRef, roots: tuple[bytes, ...], into: "NDArray[np.uint8]", seen: Seen
+    ) -> Outcome:
+        got = read_file(ref, self._limits, roots)
         if isinstance(got, Outcome):
             return got
         data, stat = got

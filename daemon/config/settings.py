@@ -14,9 +14,11 @@ from daemon.config.sections import (
     AgreementSettings,
     BatchSettings,
     DecodeSettings,
+    DiskSettings,
     LabelsSettings,
     LogSettings,
     ModelSettings,
+    RetentionSettings,
     RetrainSettings,
     Strict,
     UnknownSettings,
@@ -60,8 +62,8 @@ class Settings(Strict):
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
         default=Selection(AUTO),
-        description="What executes the active model version: openvino, keras, or auto, which takes "
-        "the fastest on this machine that agrees with Keras.",
+        description="What executes the active model version: openvino, litert, onnx, keras, or "
+        "auto, which takes the fastest on this machine that agrees with Keras.",
         examples=["{name: openvino, precision: bf16}"],
     )
     agreement: Annotated[AgreementSettings, Section] = AgreementSettings()
@@ -86,6 +88,8 @@ class Settings(Strict):
         description="Who runs the workers.",
         examples=["{name: local, workers: 2}"],
     )
+    retention: Annotated[RetentionSettings, Section] = RetentionSettings()
+    disk: Annotated[DiskSettings, Section] = DiskSettings()
     log: Annotated[LogSettings, Section] = LogSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),
