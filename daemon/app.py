@@ -100,10 +100,23 @@ def require_room_to_train(settings: Settings) -> None:
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
-    """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import install_bundle
+    """Copy a bundle into the state folder and register it as a model version.
 
-    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+    Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
+    """
+    from daemon.artifacts import install_bundle
+    from daemon.errors import BundleError, NoRoomError, is_full, way_out
+
+    folder = settings.state_dir / "models"
+    try:
+        bundle = install_bundle(source, folder)
+    except OSError as error:
+        kind = NoRoomError if is_full(error) else BundleError
+        raise kind(
+            f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
+            f"{way_out(error)}"
+        ) from error
+    return register_installed(models, bundle, now)
 
 
 def register_installed(
@@ -174,6 +187,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 
