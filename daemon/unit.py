@@ -11,7 +11,6 @@ _SYSTEM_FOLDERS = {
     "CacheDirectory": PurePath("/var/cache"),
     "LogsDirectory": PurePath("/var/log"),
 }
-_HOMES = (PurePath("/home"), PurePath("/root"), PurePath("/run/user"))
 
 _RUNNING = """\
 # A model that has to be compiled first, or a database that is upgraded, asks for more time.
@@ -85,16 +84,20 @@ class Network(StrEnum):
 class Unit:
     """What a unit is made of; paths are absolute, and texts as systemd reads them (`quoted`).
 
-    `command` is the program with what comes before its subcommand. `account` is the user it runs
-    as, None for a unit of a user's own manager.
+    `command` is the program with what comes before its subcommand; `keeps` are the folders of
+    the state and the database, which are among `writes`. `sees_homes` tells that
+    something of all this lies in a person's home. `account` is the user it runs as, None
+    for a unit of a user's own manager.
     """
 
     title: str
     command: tuple[str, ...]
     config: str
+    keeps: tuple[str, ...]
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     network: Network = Network.NONE
+    sees_homes: bool = False
     account: str | None = None
 
 
@@ -119,7 +122,7 @@ def _about(unit: Unit) -> Iterator[str]:
         yield "Wants=network-online.target"
         yield "After=network-online.target"
     if unit.account is not None:
-        yield f"RequiresMountsFor={' '.join(unit.writes[:2])}"
+        yield f"RequiresMountsFor={' '.join(unit.keeps)}"
     yield "# Given up after ten minutes of failing at every start."
     yield "StartLimitIntervalSec=30min"
     yield "StartLimitBurst=20"
@@ -153,9 +156,7 @@ def _folders(unit: Unit) -> Iterator[str]:
             yield f"{key}Mode=0750"
     if PurePath(unit.config).parent.is_relative_to("/etc/classifyd"):
         yield "ConfigurationDirectory=classifyd"
-    places = [*unit.writes, *unit.reads, unit.config, unit.command[0]]
-    in_home = any(_is_below(place, home) for place in places for home in _HOMES)
-    yield f"ProtectHome={'read-only' if in_home else 'yes'}"
+    yield f"ProtectHome={'read-only' if unit.sees_homes else 'yes'}"
     if others := own_folders(unit):
         yield f"ReadWritePaths={' '.join(others)}"
     if unit.reads:

@@ -1,6 +1,7 @@
 """What a configuration asks of the machine: the folders and the network that its unit allows."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,16 +37,23 @@ def unit_of(
     if any(need.moves_images for need in needs):
         writes = list(_movable(writes, _watched(loaded, catalogue)))
     written = _outermost(writes)
-    reads = {path for path in paths if path not in writes and path != database}
+    reads = {path for path in paths if path not in writes}
+    programs = [Path(command[0]), Path(sys.executable).resolve()]
     return Unit(
         title="classifyd, classification of images" + (f" ({instance})" if instance else ""),
         command=tuple(quoted(each) for each in command),
         config=quoted(os.fspath(loaded.path.absolute())),
+        keeps=tuple(quoted(os.fspath(path)) for path in dict.fromkeys(folders)),
         writes=tuple(quoted(os.fspath(path)) for path in written),
         reads=tuple(quoted(os.fspath(path)) for path in sorted(reads)),
         network=_network(loaded, catalogue, needs),
+        sees_homes=any(map(_in_home, [*written, *reads, *programs, loaded.path.absolute()])),
         account=account,
     )
+
+
+def _in_home(path: Path) -> bool:
+    return any(path.is_relative_to(home) for home in ("/home", "/root", "/run/user"))
 
 
 def _plugins(loaded: Loaded, catalogue: "Catalogue") -> tuple[list[Needs], list[Path]]:
@@ -54,8 +62,10 @@ def _plugins(loaded: Loaded, catalogue: "Catalogue") -> tuple[list[Needs], list[
     for _, kind, selection in loaded.settings.selections():
         table = catalogue.tables()[kind]
         options = table.options(selection, loaded.base)
-        needs.append(table.entries[selection.name].factory.needs(options))
-        paths += [value for _, value in options if isinstance(value, Path)]
+        need = table.entries[selection.name].factory.needs(options)
+        needs.append(need)
+        named = [value for _, value in options if isinstance(value, Path)]
+        paths += [path for path in named if not {path, *path.parents} & {*need.writes}]
     return needs, paths
 
 
