@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
     from daemon.labelling import Labelling
+    from daemon.observing import Observer
     from daemon.pipeline import Lane
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
@@ -227,13 +228,14 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine") -> "Service":
-        """Wire a service over an open, upgraded database."""
+    def service(self, engine: "Engine", observer: "Observer | None" = None) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work."""
+        from daemon.observing import Nobody
         from daemon.service import Service
 
-        return Service(self._parts(engine))
+        return Service(self._parts(engine, observer or Nobody()))
 
-    def _parts(self, engine: "Engine") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer") -> "Parts":
         from daemon.arrivals import Arrivals
         from daemon.artifacts import clean_leftovers
         from daemon.clock import utc_text
@@ -241,6 +243,7 @@ class Wiring:
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
+        from daemon.observing import ObservedSink
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
@@ -257,7 +260,10 @@ class Wiring:
         settings = self.loaded.settings
         names = sink_names([choice.name for choice in settings.sinks])
         built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
-        sinks = dict(zip(names, built, strict=True))
+        sinks = {
+            name: ObservedSink(name, sink, observer, self.clock)
+            for name, sink in zip(names, built, strict=True)
+        }
         clean_leftovers(settings.state_dir / "models")
         models = Models(engine)
         ensure_active_model(models, settings, utc_text(self.clock.now()))
@@ -266,7 +272,7 @@ class Wiring:
         inbox = Inbox(engine, owner)
         recorder = Recorder(engine, owner, names, Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
 
         def start(lane: Lane, version: Version) -> None:

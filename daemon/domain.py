@@ -63,6 +63,7 @@ class FileRef:
     `known`: SHA-256 (hex) of contents of the same size that this model version has already
     classified; a worker that meets one of them neither decodes nor runs the model.
     `attempts`: how often it failed before.
+    `waited_s`: how many seconds ago it was found.
     """
 
     file_id: int
@@ -70,6 +71,7 @@ class FileRef:
     stat: FileStat
     known: frozenset[str] = frozenset()
     attempts: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +155,14 @@ class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
+    Reading and decoding took `decoding_s` seconds, the model and its reading `inference_s`.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
-    seconds: float = 0.0
+    decoding_s: float = 0.0
+    inference_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

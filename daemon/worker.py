@@ -57,8 +57,11 @@ class Worker:
         done = {future: slot for future, slot in slots.items() if future.done()}
         found = {slot: future.result() for future, slot in done.items() if not future.cancelled()}
         found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
-        outcomes = tuple(_agreed(self._score(found, pixels), batch))
-        return BatchResult(batch, outcomes, seconds=time.perf_counter() - began)
+        decoded = time.perf_counter()
+        scored = self._score(found, pixels)
+        ended = time.perf_counter()
+        outcomes = tuple(_agreed(scored, batch))
+        return BatchResult(batch, outcomes, decoding_s=decoded - began, inference_s=ended - decoded)
 
     def _wait(self, slots: dict[Future[Outcome], int], started: dict[int, float]) -> None:
         """Wait for the decoders, but not for one that outstays its time."""

@@ -16,6 +16,7 @@ from daemon.config.sections import (
     DecodeSettings,
     LabelsSettings,
     LogSettings,
+    MetricsSettings,
     ModelSettings,
     RetrainSettings,
     Strict,
@@ -87,6 +88,7 @@ class Settings(Strict):
         examples=["{name: local, workers: 2}"],
     )
     log: Annotated[LogSettings, Section] = LogSettings()
+    metrics: Annotated[MetricsSettings, Section] = MetricsSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),
         description="Plugins beside the installed ones: names of modules, or paths of .py files "

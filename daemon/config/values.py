@@ -179,6 +179,12 @@ Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None
 VersionName = Annotated[str | None, AfterValidator(_version_name)]
 
 
+Host = Annotated[str, Field(pattern=r"^[0-9A-Za-z:._%-]+$")]
+"""An address or the name of a machine."""
+
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535)] | None
+
+
 def _empty_section(value: object) -> object:
     return {} if value is None else value
 

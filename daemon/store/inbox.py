@@ -16,6 +16,7 @@ from sqlalchemy import (
     update,
 )
 
+from daemon.clock import seconds_between
 from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
@@ -187,15 +188,17 @@ class Inbox:
             .values(
                 state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
             )
-            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
+            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts, File.found_at)
         )
         with writing(self._engine) as connection:
             rows = sorted(connection.execute(claim).all())
             sizes = {row.size for row in rows}
             known = {size: contents_of(connection, size, model_version_id) for size in sizes}
         stats = {row.id: FileStat(*row[2:5]) for row in rows}
+        waited = {row.id: seconds_between(row.found_at, now) for row in rows}
         return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts) for r in rows
+            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts, waited[r.id])
+            for r in rows
         )
 
     def queued(self, most: int) -> int:
