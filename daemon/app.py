@@ -77,9 +77,11 @@ def upgraded_engine(loaded: Loaded) -> "Engine":
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
     """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import install_bundle
+    from daemon.artifacts import install_bundle, registering
 
-    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+    folder = settings.state_dir / "models"
+    with registering(folder):
+        return register_installed(models, install_bundle(source, folder), now)
 
 
 def register_installed(
@@ -237,7 +239,7 @@ class Wiring:
 
     def _parts(self, engine: "Engine", observer: "Observer") -> "Parts":
         from daemon.arrivals import Arrivals
-        from daemon.artifacts import clean_leftovers
+        from daemon.artifacts import adopt, clean_leftovers
         from daemon.clock import utc_text
         from daemon.delivery import sink_names
         from daemon.label_changes import LabelChanges
@@ -264,9 +266,11 @@ class Wiring:
             name: ObservedSink(name, sink, observer, self.clock)
             for name, sink in zip(names, built, strict=True)
         }
-        clean_leftovers(settings.state_dir / "models")
-        models = Models(engine)
-        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        models, folder = Models(engine), settings.state_dir / "models"
+        now = utc_text(self.clock.now())
+        clean_leftovers(folder)
+        adopt(folder, models.bundles, lambda bundle: register_installed(models, bundle, now))
+        ensure_active_model(models, settings, now)
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)

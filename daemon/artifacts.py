@@ -7,10 +7,11 @@ writers can tell their leftovers from a bundle that is being written now.
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from daemon.manifest import Manifest, StoredFile, parse_manifest
 if TYPE_CHECKING:
     import keras
 
+_log = logging.getLogger("classifyd.model")
 MODEL_FILE = "model.keras"
 MANIFEST_FILE = "manifest.json"
 _PART_PREFIX, _PART_SUFFIX = ".bundle-", ".part"
@@ -93,6 +95,34 @@ def clean_leftovers(folder: Path) -> list[Path]:
             shutil.rmtree(leftover)
         return leftovers
     return []
+
+
+@contextlib.contextmanager
+def registering(folder: Path) -> Iterator[None]:
+    """Keep others from looking for unregistered bundles, from writing one to registering it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+def adopt(
+    folder: Path, names: Callable[[], Collection[str]], register: Callable[[Path], object]
+) -> None:
+    """Register each bundle that a killed process wrote and could not: all but those of `names`.
+
+    Does nothing while somebody writes there. A damaged bundle is left where it is, and told.
+    """
+    if not folder.is_dir():
+        return
+    with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        known = names()
+        for bundle in sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST_FILE}")):
+            if bundle.name not in known:
+                try:
+                    register(bundle)
+                    _log.info("%s was written but not registered: it is a candidate", bundle)
+                except BundleError as error:
+                    _log.warning("%s belongs to no model version: %s", bundle, error)
 
 
 _AGAIN = "import or train the model again"

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
@@ -74,13 +75,13 @@ class _Serving:
         self._registry.register(
             Gathering(engine, service.health, places, self._sinks, database, version, SystemClock())
         )
-        ready = _health_page(lambda: service.health().unready, "ready")
+        ready = health_page(lambda: service.health().unready, "ready")
         self._server.start(
             {
                 "/metrics": _metrics_page(self._registry),
                 "/healthz": ready,
                 "/healthz/ready": ready,
-                "/healthz/live": _health_page(lambda: service.health().stuck, "alive"),
+                "/healthz/live": health_page(lambda: service.health().stuck, "alive"),
             }
         )
 
@@ -97,31 +98,50 @@ def monitored(loaded: Loaded) -> Iterator[Monitor]:
     try:
         server = Server(settings.host, settings.port)
     except OSError as error:
-        key, text = refusal(settings, error)
-        raise ConfigError(located(key, text, loaded.origins)) from error
+        found = refusal(settings, error)
+        text = f"{found.says}; {found.remedy}"
+        raise ConfigError(located(f"metrics.{found.key}", text, loaded.origins)) from error
     try:
         yield _Serving(loaded, server)
     finally:
         server.stop()
 
 
-def refusal(settings: MetricsSettings, error: OSError) -> tuple[str, str]:
-    """Return the key that keeps the daemon from listening, and what is wrong and the remedy."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an address cannot be listened on, which key of `metrics` says so, and the remedy."""
+
+    key: str
+    says: str
+    remedy: str
+
+
+def look(settings: MetricsSettings) -> Refusal | None:
+    """Return why it cannot be listened as the settings say, None where it can."""
+    from daemon.metrics.server import Server
+
+    try:
+        Server(settings.host, settings.port or 0).stop()
+    except OSError as error:
+        return refusal(settings, error)
+    return None
+
+
+def refusal(settings: MetricsSettings, error: OSError) -> Refusal:
+    """Say what an error of listening means."""
     where = f"{settings.host} port {settings.port}"
     match error.errno:
         case errno.EADDRINUSE:
-            holder = holder_of(settings.port or 0)
-            return "metrics.port", f"{where} is taken by {holder}; {ANOTHER_PORT}"
+            says = f"{where} is taken by {holder_of(settings.port or 0)}"
+            return Refusal("port", says, _ANOTHER_PORT)
         case errno.EACCES | errno.EPERM:
-            return "metrics.port", f"{where} may not be listened on by this user; {ANOTHER_PORT}"
-    return "metrics.host", (
-        f"{where} cannot be listened on ({error.strerror}); give an address of this machine, "
-        "127.0.0.1 for itself alone"
-    )
+            return Refusal("port", f"this user may not listen on {where}", _ANOTHER_PORT)
+    says = f"{where} cannot be listened on ({error.strerror})"
+    return Refusal("host", says, "give an address of this machine; 127.0.0.1 is for itself alone")
 
 
-ANOTHER_PORT = (
-    "give this daemon another port (each on a machine needs its own), or null to do without metrics"
+_ANOTHER_PORT = (
+    "give this daemon another (each on a machine needs its own), or null to do without metrics"
 )
 
 
@@ -145,7 +165,8 @@ def _metrics_page(registry: "CollectorRegistry") -> "Page":
     return page
 
 
-def _health_page(trouble: Callable[[], str | None], well: str) -> "Page":
+def health_page(trouble: Callable[[], str | None], well: str) -> "Page":
+    """Return a page that says it is well, or, with status 503, what is not."""
     from daemon.metrics.server import Answer
 
     def page(_accept: str) -> Answer:

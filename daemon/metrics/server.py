@@ -72,6 +72,7 @@ class _Tcp(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 64
 
     def __init__(self, host: str, port: int) -> None:
         # An IPv6 address is another kind of socket.

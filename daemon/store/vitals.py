@@ -49,17 +49,17 @@ class Sparing(Generic[T]):
 
 def oldest_waiting_s(connection: Connection, now: str) -> float:
     """Return since when the file at the head of the queue is in it, or a claimed one claimed."""
-    heads = (_head(connection, state) for state in ("queued", "claimed"))
-    return max((seconds_between(at, now) for at in heads if at is not None), default=0.0)
+    return max(age_s(connection, state, now) for state in ("queued", "claimed"))
 
 
-def _head(connection: Connection, state: str) -> str | None:
-    """Return since when the file that was found first of those in a state is in it."""
+def age_s(connection: Connection, state: str, now: str) -> float:
+    """Return since when, of the files in a state, the one found first is in it; 0 without any."""
     statement = (
         "SELECT state_at FROM file WHERE state IN ('settling', 'queued', 'claimed', 'retry')"
         " AND state = ? ORDER BY next_try_at, id LIMIT 1"
     )
-    return connection.exec_driver_sql(statement, (state,)).scalar()
+    at = connection.exec_driver_sql(statement, (state,)).scalar()
+    return 0.0 if at is None else seconds_between(at, now)
 
 
 def backlogs(connection: Connection) -> dict[str, Backlog]:
