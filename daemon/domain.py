@@ -78,13 +78,15 @@ class FileRef:
 class Batch:
     """Files that go through the runtime together, and the model version that will answer.
 
-    `moves_state` is False when files already done are classified again by another version.
+    `moves_state` is False when files already done are classified again by another version. Below
+    each of `roots` no symbolic link is followed.
     """
 
     batch_id: int
     model_version_id: int
     files: tuple[FileRef, ...]
     moves_state: bool = True
+    roots: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class OutcomeKind(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"  # another version than the claimed one: settles again
     TRANSIENT = "transient"  # an I/O error that may pass: tried again later
+    CRASHED = "crashed"  # its worker died of it: tried once more, then quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,13 @@ class BatchResult:
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
     Reading and decoding took `decoding_s` seconds, the model and its reading `inference_s`.
+    `is_crash`: the worker died of what it did, and of nothing that came from outside.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
+    is_crash: bool = False
     decoding_s: float = 0.0
     inference_s: float = 0.0
 

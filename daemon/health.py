@@ -13,8 +13,8 @@ while the database refuses counts as a turn, since another process would fare no
 class Health:
     """What the daemon is at; `turned_s` is how long ago its main loop made a turn.
 
-    `model`, `runtime` and `workers` are of what serves now, `blocked` is what keeps the workers
-    from working; `trouble` may also be of another model version, which cannot be loaded.
+    `model`, `runtime` and `workers` are of what serves now, `blocked` is what keeps them from
+    working; `trouble` may also be of another model version, which cannot be loaded.
     `training` is the process of a training run.
     """
 

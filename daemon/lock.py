@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.errors import BusyError, DatabaseError, way_out
@@ -75,6 +76,17 @@ def _take(handle: int) -> None:
 
 def _written(handle: int) -> str:
     return os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a folder itself; raises `BlockingIOError` where `how` says not to wait."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def database_lock(database: Path) -> FileLock:

@@ -62,19 +62,22 @@ class _Serving:
 
     def watch(self, engine: "Engine", service: "Service") -> None:
         """Start the server on its pages."""
+        from daemon.app import places
         from daemon.clock import SystemClock
         from daemon.metrics.gathering import Gathering
         from daemon.store.database import sqlite_path
 
         settings = self._loaded.settings
-        database = sqlite_path(settings.database)
-        places = {"state_dir": settings.state_dir}
-        if database is not None:
-            places["database"] = database.parent
-        version = metadata.version("classifyd")
-        self._registry.register(
-            Gathering(engine, service.health, places, self._sinks, database, version, SystemClock())
+        gathering = Gathering(
+            engine,
+            service.health,
+            places(settings),
+            self._sinks,
+            sqlite_path(settings.database),
+            metadata.version("classifyd"),
+            SystemClock(),
         )
+        self._registry.register(gathering)
         ready = health_page(lambda: service.health().unready, "ready")
         self._server.start(
             {

@@ -77,7 +77,11 @@ class Pipeline:
         self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None
         self._waiting_since: float | None = None
+        self.is_held = False
+        """Take no more files for now."""
         self.backlog: Backlog | None = None
+        self.roots: tuple[bytes, ...] = ()
+        """The folders of the sources, for `Batch.roots`."""
 
     @property
     def lane(self) -> Lane | None:
@@ -105,7 +109,7 @@ class Pipeline:
         None: nothing waits that time alone would release.
         """
         lane = self._lane
-        while lane is not None and lane.room:
+        while lane is not None and lane.room and not self.is_held:
             queued = self._inbox.queued(self.rule.max_size)
             wait = self.rule.wait(queued, self._waited(queued), lane.idle)
             if wait is None:
@@ -115,7 +119,8 @@ class Pipeline:
                 return wait
             else:
                 self._waiting_since = None
-                self._submit(lane, self._claim(lane))
+                for files in _apart(self._claim(lane)):
+                    self._submit(lane, files)
         return None
 
     def _waited(self, queued: int) -> float:
@@ -144,7 +149,9 @@ class Pipeline:
 
     def _submit(self, lane: Lane, files: Sequence[FileRef], moves_state: bool = True) -> None:
         if files:
-            batch = Batch(next(self._ids), lane.model_version_id, tuple(files), moves_state)
+            batch = Batch(
+                next(self._ids), lane.model_version_id, tuple(files), moves_state, self.roots
+            )
             lane.outstanding[batch.batch_id] = batch
             self._lanes[batch.batch_id] = lane
             lane.executor.submit(batch)
@@ -180,7 +187,14 @@ def _blamed(result: BatchResult) -> tuple[Outcome, ...]:
     files = result.batch.files
     if result.failure is None or len(files) > 1:
         return result.outcomes
-    return (Outcome(files[0].file_id, OutcomeKind.TRANSIENT, reason=result.failure),)
+    kind = OutcomeKind.CRASHED if result.is_crash else OutcomeKind.TRANSIENT
+    return (Outcome(files[0].file_id, kind, reason=result.failure),)
+
+
+def _apart(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:
+    """Keep files that failed before apart from the others, which they may harm."""
+    yield [ref for ref in files if not ref.attempts]
+    yield [ref for ref in files if ref.attempts]
 
 
 def _halves(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:

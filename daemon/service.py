@@ -9,7 +9,7 @@ from typing import Any
 
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
-from daemon.contracts import Source
+from daemon.contracts import RootedSource, Source
 from daemon.errors import ClassifydError
 from daemon.health import Health, Pulse
 from daemon.loop import Loop
@@ -17,11 +17,13 @@ from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
 from daemon.retrain_thread import RetrainThread
+from daemon.room import DiskGuard
 from daemon.signals import Signals
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
+from daemon.upkeep import Upkeep
 from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
@@ -44,6 +46,8 @@ class Parts:
     delivery: DeliveryThread
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
+    guard: DiskGuard
+    upkeep: Upkeep
     loop: Loop
     formats: Sequence[str]
 
@@ -87,7 +91,7 @@ class Service:
             model=lane.name if lane else None,
             runtime=lane.executor.runtime if lane else None,
             workers=lane.executor.workers if lane else 0,
-            blocked=lane.executor.trouble if lane else None,
+            blocked=(lane.executor.trouble if lane else None) or self._parts.guard.trouble,
             trouble=self._trouble(),
             training=self._parts.retrain.pid,
         )
@@ -108,6 +112,7 @@ class Service:
         try:
             self._watch(sources)
             self._parts.retrain.start()
+            self._parts.upkeep.start()
             self._parts.loop.run(is_over, on_tick)
             _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
         finally:
@@ -160,12 +165,14 @@ class Service:
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
     def _watch(self, sources: Sequence[Source]) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._parts.board.forget_sources((*self._titles, *self._labels.titles))
         self._sources = self._source_threads()
         self._sources.start(sources)
 
     def _scans(self, sources: Sequence[Source], whole: bool) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._sources = self._source_threads()
         self._sources.start_scans(sources, whole)
@@ -189,6 +196,7 @@ class Service:
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
+        self._parts.pipeline.is_held = not self._parts.guard.look()
         self._parts.requests.look()
         self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
         if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
@@ -217,6 +225,7 @@ class Service:
             last_first.callback(lambda: parts.switcher.stop(left()))
             last_first.callback(lambda: self._labels.stop(min(5.0, left())))
             last_first.callback(lambda: parts.retrain.stop(min(10.0, left())))
+            last_first.callback(lambda: parts.upkeep.stop(min(5.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))
@@ -238,6 +247,8 @@ class Service:
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
             "model_error": self._trouble(),
             "last_error": tally.last_error,
+            "disk_error": parts.guard.trouble,
+            "database_error": parts.upkeep.trouble,
             "sources": list(self._titles),
             "formats": self._accepted,
         }
@@ -248,3 +259,8 @@ class Service:
 
     def _now(self) -> str:
         return utc_text(self._parts.clock.now())
+
+
+def _roots(sources: Sequence[Source]) -> tuple[bytes, ...]:
+    found = (source.root for source in sources if isinstance(source, RootedSource))
+    return tuple(os.fsencode(root) for root in found if root is not None)

@@ -20,18 +20,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _Read = Callable[["NDArray[np.float32]"], list[Verdict]]
+_Alarm = Callable[[float], None]
 
 
 class Worker:
-    """Decodes a batch on threads straight into one array, then scores it at once."""
+    """Decodes a batch on threads straight into one array, then scores it at once.
+
+    `alarm` is set for longer than a decoder may take whenever one begins, and to 0 when all have
+    ended: it is to end a process in which not even this class notices that one hangs.
+    """
 
     def __init__(
-        self, executable: Executable, read: _Read, geometry: Geometry, limits: DecodeLimits
+        self,
+        executable: Executable,
+        read: _Read,
+        geometry: Geometry,
+        limits: DecodeLimits,
+        alarm: _Alarm = lambda seconds: None,
     ) -> None:
         self._executable = executable
         self._read = read
         self._geometry = geometry
         self._limits = limits
+        self._alarm = alarm
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
         self.is_stuck = False
         """A decoding thread hangs and cannot be stopped: this process must be replaced."""
@@ -50,10 +61,12 @@ class Worker:
 
         def prepare(slot: int) -> Outcome:
             started[slot] = time.monotonic()
-            return self._prepare(batch.files[slot], pixels[slot], seen)
+            self._alarm(2 * self._limits.timeout_s + 5.0)
+            return self._prepare(batch.files[slot], batch.roots, pixels[slot], seen)
 
         slots = {self._pool.submit(prepare, slot): slot for slot in range(len(batch.files))}
         self._wait(slots, started)
+        self._alarm(0.0)
         done = {future: slot for future, slot in slots.items() if future.done()}
         found = {slot: future.result() for future, slot in done.items() if not future.cancelled()}
         found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
@@ -78,8 +91,10 @@ class Worker:
         reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"
         return Outcome(ref.file_id, OutcomeKind.UNREADABLE, ref.stat, reason=reason)
 
-    def _prepare(self, ref: FileRef, into: "NDArray[np.uint8]", seen: Seen) -> Outcome:
-        got = read_file(ref, self._limits)
+    def _prepare(
+        self, ref: FileRef, roots: tuple[bytes, ...], into: "NDArray[np.uint8]", seen: Seen
+    ) -> Outcome:
+        got = read_file(ref, self._limits, roots)
         if isinstance(got, Outcome):
             return got
         data, stat = got

@@ -22,6 +22,7 @@ from daemon.domain import FileStat, Sighting
 from plugins.sources._hints import Hint, Hints
 from plugins.sources._root import file_system, is_remote
 from plugins.sources._rules import Rules
+from plugins.sources._walk import Tree, Walk
 from plugins.sources._watch import InotifyWatch
 from plugins.sources.folder import FolderOptions, FolderSource
 
@@ -238,11 +239,18 @@ def test_a_folder_that_cannot_be_read_lets_nothing_be_judged_missing(tmp_path, c
         (tmp_path / "closed").chmod(0o700)
 
 
+def place(folder: int | bytes) -> Path:
+    """Where a folder is that is given as descriptor or path."""
+    return Path(
+        os.fsdecode(folder) if isinstance(folder, bytes) else f"/proc/self/fd/{folder}"
+    ).resolve()
+
+
 def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch, caplog):
     real = os.scandir
 
     def refusing(path):
-        if os.fsencode(path).endswith(b"closed"):
+        if place(path).name == "closed":
             raise PermissionError(13, "Permission denied")
         return real(path)
 
@@ -261,7 +269,7 @@ def test_an_unreadable_folder_is_told_for_status_until_it_can_be_read(tmp_path, 
     closed, real = {tmp_path / "a", tmp_path / "b"}, os.scandir
 
     def refusing(path):
-        if Path(os.fsdecode(path)) in closed:
+        if place(path) in closed:
             raise PermissionError(13, "Permission denied")
         return real(path)
 
@@ -775,3 +783,15 @@ def test_a_look_at_a_part_tells_what_a_walk_would_not_come_by(tmp_path, below, w
     source(tmp_path, ignore=["raw"]).scan(recorder, [tmp_path / below])
     assert [one.ignored for one in recorder.there.values()] == [why]
     assert not recorder.listings
+
+
+def test_nothing_is_seen_through_a_link_that_took_a_folders_place(tmp_path):
+    tree = Tree(os.fsencode(tmp_path / "root"), Rules())
+    put(tmp_path / "outside" / "secret.jpg")
+    put(tmp_path / "root" / "a" / "secret.jpg")
+    path = os.fsencode(tmp_path / "root" / "a" / "secret.jpg")
+    assert tree.sight(path) is not None
+    shutil.rmtree(tmp_path / "root" / "a")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "outside")
+    assert tree.sight(path) is None
+    assert list(Walk(tree, os.fsencode(tmp_path / "root" / "a")).chunks()) == []

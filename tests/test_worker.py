@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -179,6 +180,28 @@ def test_what_was_put_in_the_place_of_a_claimed_file_is_not_read(make, model, tm
     result = make().process(claimed)
     assert kinds(result) == ["not_image"] and model.calls == []
     assert reasons(result)[0] in ("not a regular file", "symbolic link, not followed")
+
+
+def test_no_file_is_read_through_a_link_that_took_a_folders_place(make, model, tmp_path):
+    root, outside = tmp_path / "inbox", tmp_path / "outside"
+    for folder in (root / "a" / "b", outside / "b"):
+        folder.mkdir(parents=True)
+    put(outside / "b" / "x.png", png())
+    path = root / "a" / "b" / "x.png"
+    os.link(outside / "b" / "x.png", path)  # so that not even the inode differs
+    claimed = replace(batch(path), roots=(os.fsencode(tmp_path), os.fsencode(root)))
+    assert kinds(make().process(claimed)) == ["classified"]
+    (root / "a").rename(tmp_path / "moved")
+    (root / "a").symlink_to(outside)
+    assert path.exists()
+    assert kinds(make().process(claimed)) == ["vanished"] and model.calls == [1]
+
+
+def test_the_folder_of_a_source_may_itself_be_a_link(make, tmp_path):
+    put(tmp_path / "x.png", png())
+    (tmp_path / "inbox").symlink_to(tmp_path)
+    claimed = replace(batch(tmp_path / "inbox" / "x.png"), roots=(os.fsencode(tmp_path / "inbox"),))
+    assert kinds(make().process(claimed)) == ["classified"]
 
 
 def test_another_version_than_the_claimed_one_is_not_classified_under_it(make, model, tmp_path):

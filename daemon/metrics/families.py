@@ -36,7 +36,8 @@ FILES = Family(
     "counter",
     DAEMON,
     "Files brought to an end, by outcome: classified, known (the same bytes as before), "
-    "unreadable, not_image, vanished, changed (settles again) or transient (tried again).",
+    "unreadable, not_image, vanished, changed (settles again), transient or crashed (tried "
+    "again).",
     ("outcome",),
 )
 UNKNOWN = Family(

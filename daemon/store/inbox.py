@@ -11,6 +11,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -218,9 +219,15 @@ class Inbox:
                 .values(state=FileState.QUEUED, claimed_by=None, lease_until=None, state_at=now)
             ).rowcount
 
-    def requeue_due(self, now: str) -> int:
-        """Put back the files whose time to be tried again has come; writes only if there are."""
-        due = (WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+    def requeue_due(self, now: str, latest: str | None = None) -> int:
+        """Put back the files whose time to be tried again has come; writes only if there are.
+
+        None waits beyond `latest`: a later time was told by a clock that has been set back since.
+        """
+        has_come = File.next_try_at <= now
+        if latest is not None:
+            has_come = or_(has_come, File.next_try_at > latest)
+        due = (WAITING, File.state == FileState.RETRY, has_come)
         with reading(self._engine) as connection:
             if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
                 return 0
