@@ -175,6 +175,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 

@@ -154,11 +154,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds that a batch took in its worker: reading and decoding, and the model."""
+
+    decoding_s: float = 0.0
+    inference_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
-    Reading and decoding took `decoding_s` seconds, the model and its reading `inference_s`.
     `is_crash`: the worker died of what it did, and of nothing that came from outside.
     """
 
@@ -166,8 +173,7 @@ class BatchResult:
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
     is_crash: bool = False
-    decoding_s: float = 0.0
-    inference_s: float = 0.0
+    took: Took = Took()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.config import load
-from daemon.domain import Batch, BatchResult, FileRef, FileStat, Outcome, OutcomeKind, Verdict
+from daemon.domain import Batch, BatchResult, FileRef, FileStat, Outcome, OutcomeKind, Took, Verdict
 from daemon.errors import ConfigError
 from daemon.health import DEAF_S, Health
 from daemon.metrics import families
@@ -221,7 +221,7 @@ def test_a_recorded_batch_is_counted():
     counting = Counting(registry, ())
     verdict = Verdict("cat", 0.4, (), is_unknown=True)
     outcomes = (Outcome(0, OutcomeKind.CLASSIFIED, verdict=verdict), Outcome(1, OutcomeKind.KNOWN))
-    result = BatchResult(batch_of(2), outcomes, decoding_s=0.02, inference_s=0.2)
+    result = BatchResult(batch_of(2), outcomes, took=Took(0.02, 0.2))
     counting.recorded(result, {OutcomeKind.CLASSIFIED: 1, OutcomeKind.KNOWN: 1}, 0.004)
     counting.recorded(BatchResult(batch_of(8), failure="killed"), {}, 0.001)
     counting.recorded(BatchResult(batch_of(4, moves_state=False)), {}, 0.001)

@@ -40,8 +40,8 @@ class Counting:
             self._failed.inc()
             return
         self._sizes.observe(len(result.batch.files))
-        self._stages["decoding"].observe(result.decoding_s)
-        self._stages["inference"].observe(result.inference_s)
+        self._stages["decoding"].observe(result.took.decoding_s)
+        self._stages["inference"].observe(result.took.inference_s)
         if result.batch.moves_state:
             for ref in result.batch.files:
                 if not ref.attempts:  # one that is tried again was made to wait
