@@ -99,12 +99,23 @@ def require_room_to_train(settings: Settings) -> None:
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
-    """Copy a bundle into the state folder and register it as a model version."""
+    """Copy a bundle into the state folder and register it as a model version.
+
+    Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
+    """
     from daemon.artifacts import install_bundle, registering
+    from daemon.errors import BundleError, NoRoomError, is_full, way_out
 
     folder = settings.state_dir / "models"
-    with registering(folder):
-        return register_installed(models, install_bundle(source, folder), now)
+    try:
+        with registering(folder):
+            return register_installed(models, install_bundle(source, folder), now)
+    except OSError as error:
+        kind = NoRoomError if is_full(error) else BundleError
+        raise kind(
+            f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
+            f"{way_out(error)}"
+        ) from error
 
 
 def register_installed(
