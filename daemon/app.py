@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from daemon.contracts import DecodeLimits, LabelSource, Sink, Source, WorkerSetup
     from daemon.labelling import Labelling
+    from daemon.observing import Observer
     from daemon.pipeline import Lane
     from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
@@ -104,19 +105,19 @@ def register_bundle(models: "Models", source: Path, settings: Settings, now: str
 
     Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
     """
-    from daemon.artifacts import install_bundle
+    from daemon.artifacts import install_bundle, registering
     from daemon.errors import BundleError, NoRoomError, is_full, way_out
 
     folder = settings.state_dir / "models"
     try:
-        bundle = install_bundle(source, folder)
+        with registering(folder):
+            return register_installed(models, install_bundle(source, folder), now)
     except OSError as error:
         kind = NoRoomError if is_full(error) else BundleError
         raise kind(
             f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
             f"{way_out(error)}"
         ) from error
-    return register_installed(models, bundle, now)
 
 
 def register_installed(
@@ -278,21 +279,31 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine", systemd: "Systemd | None" = None) -> "Service":
-        """Wire a service over an open, upgraded database; `systemd` hears of it, if given."""
+    def service(
+        self,
+        engine: "Engine",
+        observer: "Observer | None" = None,
+        systemd: "Systemd | None" = None,
+    ) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work, `systemd`
+        of how it is."""
+        from daemon.observing import Nobody
         from daemon.service import Service
         from daemon.systemd import Systemd
 
-        return Service(self._parts(engine, systemd or Systemd(None, self.clock)))
+        silent = Systemd(None, self.clock)
+        return Service(self._parts(engine, observer or Nobody(), systemd or silent))
 
-    def _parts(self, engine: "Engine", systemd: "Systemd") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer", systemd: "Systemd") -> "Parts":
         from daemon.arrivals import Arrivals
+        from daemon.artifacts import adopt
         from daemon.clock import utc_text
         from daemon.delivery import Delivery
         from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
+        from daemon.observing import ObservedSink
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
@@ -311,17 +322,22 @@ class Wiring:
         settings = self.loaded.settings
         sinks, outbox = self.sinks(), Outbox(engine)
         outbox.keep_only(list(sinks))
-        clean_leftovers(settings.state_dir / "models")
-        models = Models(engine)
-        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        models, folder = Models(engine), settings.state_dir / "models"
+        now = utc_text(self.clock.now())
+        clean_leftovers(folder)
+        adopt(folder, models.bundles, lambda bundle: register_installed(models, bundle, now))
+        ensure_active_model(models, settings, now)
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)
         recorder = Recorder(engine, owner, list(sinks), Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
-        deliveries = [Delivery(name, sink, outbox, self.clock) for name, sink in sinks.items()]
+        deliveries = [
+            Delivery(name, ObservedSink(name, sink, observer, self.clock), outbox, self.clock)
+            for name, sink in sinks.items()
+        ]
 
         def start(lane: Lane, version: Version) -> None:
             from daemon.serving import serving_setup

@@ -11,6 +11,7 @@ from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import RootedSource, Source
 from daemon.errors import ClassifydError
+from daemon.health import Health, Pulse
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
@@ -83,6 +84,22 @@ class Service:
         self._titles: tuple[str, ...] = ()
         self._formats = parts.formats
         self._accepted: list[str] | None = None
+        self._pulse = Pulse(parts.clock)
+
+    def health(self) -> Health:
+        """Tell how it is; may be asked from any thread."""
+        lane = self._parts.pipeline.lane
+        return Health(
+            phase=self._phase,
+            hangs=self._parts.vigil.stuck,
+            turned_s=self._pulse.age_s,
+            model=lane.name if lane else None,
+            runtime=lane.executor.runtime if lane else None,
+            workers=lane.executor.workers if lane else 0,
+            blocked=(lane.executor.trouble if lane else None) or self._parts.guard.trouble,
+            trouble=self._trouble(),
+            training=self._parts.retrain.pid,
+        )
 
     def follow(self, sources: Sequence[Source], reload: Reload, signals: Signals) -> None:
         """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
@@ -95,6 +112,7 @@ class Service:
 
         def is_over() -> bool:
             self._parts.vigil.look(self._stages())
+            self._pulse.beat()
             return signals.stop_asked
 
         self._begin()
@@ -209,7 +227,7 @@ class Service:
         Every step is taken even if one before it failed: a process cannot end while a worker
         lives, and only its end lets another be started in its place.
         """
-        parts = self._parts
+        parts, self._phase = self._parts, "stopping"
         parts.vigil.end()
         end = parts.clock.elapsed() + SHUTDOWN_S
 
@@ -247,13 +265,17 @@ class Service:
             "waiting": parts.inbox.queued(_MOST_COUNTED),
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "model_error": (lane.executor.trouble if lane else None) or parts.switcher.last_error,
+            "model_error": self._trouble(),
             "last_error": tally.last_error,
             "disk_error": parts.guard.trouble,
             "database_error": parts.upkeep.trouble,
             "sources": list(self._titles),
             "formats": self._accepted,
         }
+
+    def _trouble(self) -> str | None:
+        lane = self._parts.pipeline.lane
+        return (lane.executor.trouble if lane else None) or self._parts.switcher.last_error
 
     def _now(self) -> str:
         return utc_text(self._parts.clock.now())

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,4 +104,14 @@ def _network(loaded: Loaded, catalogue: "Catalogue", needs: Iterable[Needs]) -> 
     is_fetched = resolve_weights(backbone, model.weights) == _FETCHED
     if is_far or is_fetched or any(need.network for need in needs):
         return Network.ANY
-    return Network.NONE
+    metrics = loaded.settings.metrics
+    if metrics.port is None:
+        return Network.NONE
+    return Network.LOOPBACK if _is_loopback(metrics.host) else Network.ANY
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -34,6 +34,7 @@ def run(config: Path | None) -> None:
     """
     from daemon import app, logs
     from daemon.clock import SystemClock
+    from daemon.monitoring import monitored
     from daemon.reloading import Reloader
     from daemon.signals import Signals
     from daemon.systemd import take_systemd
@@ -47,11 +48,12 @@ def run(config: Path | None) -> None:
         wiring = app.Wiring(loaded)
         sources = wiring.sources()
         app.make_folders(loaded.settings)
-        with app.open_lock(loaded):
+        with app.open_lock(loaded), monitored(loaded) as monitor:
             systemd.status("opening the database")
             systemd.wait_for(_UPGRADE_S)
             engine = app.upgraded_engine(loaded)
-            service = wiring.service(engine, systemd)
+            service = wiring.service(engine, monitor.observer, systemd)
+            monitor.watch(engine, service)
             labels = {source.title for source in wiring.label_sources()}
             _greet(loaded, [source for source in sources if source.title not in labels])
             service.follow(sources, Reloader(wiring), signals)
