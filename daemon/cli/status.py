@@ -18,7 +18,7 @@ from daemon.cli.times import local_text, utc_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED, UsageError
 from daemon.proposing import next_run
-from daemon.store import queries, removals
+from daemon.store import queries, removals, sinks
 from daemon.store.database import reading
 from daemon.store.run_rows import last_run
 from daemon.text import printable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _WATCH_S = 1.0
 _LATELY = timedelta(minutes=1)
+_TROUBLED = 3  # a sink that failed once or twice may only have been restarted
 
 
 @click.command()
@@ -105,6 +106,7 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
         "files": {**counts.states, "waiting": counts.waiting, "is_exact": counts.is_exact},
         "latency": _latency(connection, now),
         "sources": queries.sources(connection),
+        "sinks": sinks.sinks(connection),
         "labels": _labels(connection, now),
         "training": _training(connection, settings, now),
         "last_classified_at": queries.last_classified_at(connection),
@@ -164,6 +166,10 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
+    for sink in report["sinks"]:
+        if sink["failures"] >= _TROUBLED:
+            later = f"; next try {local_text(sink['next_try_at'])}" if sink["next_try_at"] else ""
+            yield f"sink {printable(sink['name'])}: {printable(sink['error'])}{later}"
     if held := report["labels"]["removals_to_confirm"]:
         yield (
             f"the files of {held:,} labels were removed, more than a tenth of all labels at once; "

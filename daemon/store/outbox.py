@@ -72,9 +72,7 @@ class Outbox:
         """Note that a sink has got these events, and so is well."""
         with writing(self._engine) as connection:
             _set(connection, sink, event_ids, delivered_at=now, error=None, next_try_at=None)
-            _set_state(
-                connection, sink, failures=0, error=None, next_try_at=None, delivered_at=now
-            )
+            _set_state(connection, sink, failures=0, error=None, next_try_at=None, delivered_at=now)
 
     def rejected(
         self,
