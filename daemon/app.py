@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from daemon.contracts import DecodeLimits, LabelSource, Sink, Source, WorkerSetup
     from daemon.labelling import Labelling
     from daemon.pipeline import Lane
+    from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
+    from daemon.upkeep import Upkeep
 
 _log = logging.getLogger("classifyd")
 BUNDLED_MODEL = Path(plugins.__file__).parent / "bundled" / "cifar10"
@@ -68,11 +71,30 @@ def upgraded_engine(loaded: Loaded) -> "Engine":
     from daemon.store.database import open_engine
     from daemon.store.migrate import STAGES, upgrade
 
+    settings = loaded.settings
+    backups = settings.state_dir / "backups"
     with stages(STAGES) as progress:
-        done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups", progress)
+        done = upgrade(settings.database, backups, progress, settings.disk.min_free)
     if done.backup is not None:
         _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
-    return open_engine(loaded.settings.database)
+    return open_engine(settings.database)
+
+
+def places(settings: Settings) -> dict[str, Path]:
+    """Return the folders in which disk space is needed, by their keys in the settings."""
+    from daemon.store.database import sqlite_path
+
+    found = {"state_dir": settings.state_dir}
+    if (database := sqlite_path(settings.database)) is not None:
+        found["database"] = database.parent
+    return found
+
+
+def require_room_to_train(settings: Settings) -> None:
+    """Raise `NoRoomError` where the disks are too full for training."""
+    from daemon.room import require_room
+
+    require_room(places(settings), settings.disk.min_free, "training")
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
@@ -257,6 +279,7 @@ class Wiring:
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
+        from daemon.room import DiskGuard
         from daemon.service import Parts
         from daemon.store.board import Board
         from daemon.store.inbox import Inbox
@@ -301,9 +324,26 @@ class Wiring:
             delivery=DeliveryThreads(deliveries, self.clock),
             label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             retrain=RetrainThread(LabelChanges(self, engine), self.clock),
+            guard=DiskGuard(places(settings), lambda: self.loaded.settings.disk.min_free),
+            upkeep=self._upkeep(engine),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             formats=tuple(sorted(settings.decode.formats)),
         )
+
+    def _upkeep(self, engine: "Engine") -> "Upkeep":
+        from daemon.pruning import Pruning
+        from daemon.store.database import sqlite_path
+        from daemon.store.maintenance import cut_log, log_size
+        from daemon.upkeep import Upkeep
+
+        database = sqlite_path(self.loaded.settings.database)
+        assert database is not None, "no other database is supported"
+
+        def prune(now: float, pause: "Pause") -> "Iterator[Removed]":
+            settings = self.loaded.settings
+            return Pruning(engine, settings.state_dir, settings.retention, now, pause=pause).run()
+
+        return Upkeep(partial(log_size, database), partial(cut_log, engine), prune, self.clock)
 
 
 def open_lock(loaded: Loaded) -> contextlib.AbstractContextManager[object]:

@@ -11,11 +11,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.classifier import layer_modules
 from daemon.errors import BundleError
+from daemon.lock import locked_folder
 from daemon.manifest import Manifest, StoredFile, parse_manifest
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def clean_leftovers(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
         for leftover in leftovers:
             shutil.rmtree(leftover)
@@ -95,12 +97,22 @@ def clean_leftovers(folder: Path) -> list[Path]:
     return []
 
 
+@contextlib.contextmanager
+def removal(bundle: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that takes a bundle out of the models folder, all of it at once; its files
+    go at the end of the block."""
+    part = bundle.parent / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
+    with locked_folder(bundle.parent, fcntl.LOCK_SH):
+        yield partial(os.rename, bundle, part)
+        shutil.rmtree(part, ignore_errors=True)
+
+
 _AGAIN = "import or train the model again"
 
 
 def _publish(fill: Callable[[Path], None], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, fcntl.LOCK_SH), _part(folder) as part:
+    with locked_folder(folder, fcntl.LOCK_SH), _part(folder) as part:
         fill(part)
         for path in (*part.iterdir(), part):
             _sync(path)
@@ -127,16 +139,6 @@ def _part(folder: Path) -> Iterator[Path]:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _directory_name(bundle: Path, manifest: Manifest) -> str:

@@ -43,6 +43,14 @@ class DatabaseError(ClassifydError):
 class PassingDatabaseError(DatabaseError):
     """The database refuses for a reason that may pass by itself: locked, disk full, rights."""
 
+    exit_code = EXIT_TRY_AGAIN
+
+
+class DatabaseReplacedError(DatabaseError):
+    """Another file lies where the open database was: only a new start opens that one."""
+
+    exit_code = EXIT_TRY_AGAIN
+
 
 class BusyError(ClassifydError):
     """Somebody else holds what is needed (another daemon on this database): try again later."""
@@ -60,6 +68,12 @@ class SinkError(ClassifydError):
 
 class RejectedEventError(SinkError):
     """A sink does not take this one event, and would probably not take it later either."""
+
+
+class NoRoomError(ClassifydError):
+    """The disk has less room than `disk.min_free` wants: make some and try again."""
+
+    exit_code = EXIT_TRY_AGAIN
 
 
 class BundleError(ClassifydError):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.app import Wiring
+from daemon.app import Wiring, require_room_to_train
 from daemon.clock import utc_text
 from daemon.errors import BusyError
 from daemon.labels.siding import settle_sides
@@ -68,8 +68,10 @@ class LabelChanges:
         return proposal(self._wiring, self._engine)
 
     def start(self) -> Process:
-        """Start a training process; raises `BusyError` while another one trains."""
+        """Start a training process; raises `BusyError` while another one trains, `NoRoomError` on
+        a full disk."""
         state, path = self._wiring.loaded.settings.state_dir, self._wiring.loaded.path
+        require_room_to_train(self._wiring.loaded.settings)
         with training_lock(state):  # or it would only say that it is not alone
             pass
         assert path is not None, "a daemon has a configuration file"

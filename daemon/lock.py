@@ -3,6 +3,8 @@ training run a state folder."""
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from daemon.errors import BusyError, DatabaseError, way_out
@@ -43,6 +45,17 @@ class FileLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+@contextmanager
+def locked_folder(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a folder itself; raises `BlockingIOError` where `how` says not to wait."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def database_lock(database: Path) -> FileLock:

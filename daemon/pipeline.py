@@ -68,6 +68,8 @@ class Pipeline:
         self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None
         self._waiting_since: float | None = None
+        self.is_held = False
+        """Take no more files for now."""
         self.backlog: Backlog | None = None
 
     @property
@@ -96,7 +98,7 @@ class Pipeline:
         None: nothing waits that time alone would release.
         """
         lane = self._lane
-        while lane is not None and lane.room:
+        while lane is not None and lane.room and not self.is_held:
             queued = self._inbox.queued(self.rule.max_size)
             wait = self.rule.wait(queued, self._waited(queued), lane.idle)
             if wait is None:

@@ -104,7 +104,7 @@ class RetrainThread:
             step()
         except BusyError as error:
             _log.debug("no training run is started: %s", error)
-        except ClassifydError as error:
+        except (ClassifydError, OSError) as error:
             _log.warning("no training run is started: %s", error)
             self._stop.wait(_CALM_S)
         except Exception:

@@ -16,11 +16,13 @@ from daemon.mailbox import Mailbox
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
 from daemon.retrain_thread import RetrainThread
+from daemon.room import DiskGuard
 from daemon.signals import Signals
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
+from daemon.upkeep import Upkeep
 from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
@@ -43,6 +45,8 @@ class Parts:
     delivery: DeliveryThreads
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
+    guard: DiskGuard
+    upkeep: Upkeep
     loop: Loop
     formats: Sequence[str]
 
@@ -88,6 +92,7 @@ class Service:
         try:
             self._watch(sources)
             self._parts.retrain.start()
+            self._parts.upkeep.start()
             self._parts.loop.run(lambda: signals.stop_asked, on_tick)
             _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
         finally:
@@ -169,6 +174,7 @@ class Service:
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
+        self._parts.pipeline.is_held = not self._parts.guard.look()
         self._parts.requests.look()
         self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
         if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
@@ -197,6 +203,7 @@ class Service:
             last_first.callback(lambda: parts.switcher.stop(left()))
             last_first.callback(lambda: self._labels.stop(min(5.0, left())))
             last_first.callback(lambda: parts.retrain.stop(min(10.0, left())))
+            last_first.callback(lambda: parts.upkeep.stop(min(5.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))
@@ -218,6 +225,8 @@ class Service:
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
             "model_error": (lane.executor.trouble if lane else None) or parts.switcher.last_error,
             "last_error": tally.last_error,
+            "disk_error": parts.guard.trouble,
+            "database_error": parts.upkeep.trouble,
             "sources": list(self._titles),
             "formats": self._accepted,
         }

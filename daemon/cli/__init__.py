@@ -34,6 +34,7 @@ _COMMANDS = {
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",
+    "prune": "daemon.cli.prune",
     "init": "daemon.cli.init",
     "demo": "daemon.cli.demo",
     "completion": "daemon.cli.completion",

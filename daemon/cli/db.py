@@ -31,7 +31,9 @@ def upgrade(config: Path | None) -> None:
 
     settings = load_config(config).settings
     with stages(STAGES) as progress:
-        done = upgrade_database(settings.database, _backups(settings), progress)
+        done = upgrade_database(
+            settings.database, _backups(settings), progress, settings.disk.min_free
+        )
     if done.before == done.after:
         click.echo(f"{settings.database}: has schema {done.after} already; nothing to do")
     elif done.before is None:
@@ -93,7 +95,7 @@ def backup(file: Path | None, config: Path | None) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     wanted = file or _backups(settings) / f"{source.stem}-{stamp}.db"
     with stages(STAGES) as progress:
-        target = backup_file(source, wanted, progress)
+        target = backup_file(source, wanted, progress, settings.disk.min_free)
     click.echo(f"{target}: holds the database as it is now")
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -114,16 +113,17 @@ def _broken_plugins(loaded: "Loaded") -> Mapping[str, str]:
 
 
 def _places(loaded: "Loaded") -> Iterator[Finding]:
+    from daemon.app import places
+    from daemon.room import free_bytes
     from daemon.store.database import sqlite_path
 
     for path in source_folders(loaded):
         yield checks.check_source(_folder(path))
-    places = {"state_dir": loaded.settings.state_dir}
-    if (database := sqlite_path(loaded.settings.database)) is not None:
-        places["database"] = database.parent
-    for what, path in places.items():
+    least = loaded.settings.disk.min_free or 0
+    for what, path in places(loaded.settings).items():
         existing = next(p for p in (path, *path.parents) if p.exists())
-        yield checks.check_place(what, _folder(existing), shutil.disk_usage(existing).free)
+        yield checks.check_place(what, _folder(existing), free_bytes(existing), least)
+    database = sqlite_path(loaded.settings.database)
     if database is not None and (files := _files_of(database)):
         unwritable = [file for file in files if not os.access(file, os.W_OK)]
         yield checks.check_files(unwritable)

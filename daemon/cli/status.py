@@ -175,8 +175,10 @@ def _problems(report: Report) -> Iterator[str]:
             f"the files of {held:,} labels were removed, more than a tenth of all labels at once; "
             "put them back, or `classifyd labels confirm-removals`"
         )
-    if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
-        yield f"model: {printable(daemon['detail']['model_error'])}"
+    detail = daemon.get("detail", {}) if daemon["is_running"] else {}
+    for what in ("model", "disk", "database"):
+        if trouble := detail.get(f"{what}_error"):
+            yield f"{what}: {printable(trouble)}"
 
 
 def _not_running(daemon: Report) -> str:

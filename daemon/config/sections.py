@@ -13,12 +13,14 @@ from daemon.config.selection import (
     Selection,
 )
 from daemon.config.values import (
+    Age,
     Bytes,
     Confidence,
     Formats,
     ImageSize,
     LabelsFolder,
     Novelty,
+    Room,
     Schedule,
     Threads,
     VersionName,
@@ -232,6 +234,49 @@ class UnknownSettings(Strict):
         default=None,
         description="Greatest distance from the training images, 0 (seen) to 2 (opposite), in "
         "place of the one found in training; 2 accepts any, null takes the model version's own.",
+    )
+
+
+class RetentionSettings(Strict):
+    """What goes by itself, once a day, and by `classifyd prune`; null keeps it for ever. Labels,
+    predictions and the rows of files are never removed."""
+
+    events: Age = Field(
+        default="30d",
+        description="Age at which events go that every sink has got, and requests that were met.",
+    )
+    undelivered: Age = Field(
+        default="180d",
+        description="Age at which an event that a sink has not taken is given up.",
+    )
+    bundles: Age = Field(
+        default="90d",
+        description="How long bundles stay after the gate refused or another replaced them; those "
+        "of the active model version, of the one before it and of candidates always do.",
+    )
+    backups: Age = Field(
+        default="90d",
+        description="Age at which backups of the database in the state folder go; the newest "
+        "stays.",
+    )
+    run_logs: Age = Field(
+        default="180d",
+        description="Age at which the logs of training runs are cut to their first line.",
+    )
+    features: Room = Field(
+        default=ByteSize(5_000_000_000),
+        description="Most disk that cached features take; what was unused longest goes first.",
+    )
+
+
+class DiskSettings(Strict):
+    """When a disk is too full to go on."""
+
+    min_free: Room = Field(
+        default=ByteSize(500_000_000),
+        description="Room below which, on the disk of the database or of the state folder, no more "
+        "files are taken, no training begins and no backup is made; the daemon goes on by itself "
+        "once a quarter more than that is free. null: never.",
     )
 
 

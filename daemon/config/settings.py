@@ -14,9 +14,11 @@ from daemon.config.sections import (
     AgreementSettings,
     BatchSettings,
     DecodeSettings,
+    DiskSettings,
     LabelsSettings,
     LogSettings,
     ModelSettings,
+    RetentionSettings,
     RetrainSettings,
     Strict,
     UnknownSettings,
@@ -86,6 +88,8 @@ class Settings(Strict):
         description="Who runs the workers.",
         examples=["{name: local, workers: 2}"],
     )
+    retention: Annotated[RetentionSettings, Section] = RetentionSettings()
+    disk: Annotated[DiskSettings, Section] = DiskSettings()
     log: Annotated[LogSettings, Section] = LogSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),

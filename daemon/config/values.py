@@ -172,6 +172,32 @@ def _schedule(text: str | None) -> str | None:
 Schedule = Annotated[str | None, AfterValidator(_schedule)]
 """A duration or a cron expression, as `daemon.learning.schedule` reads them."""
 
+
+def _age(text: str | None) -> str | None:
+    from daemon.learning.schedule import read_duration
+
+    if text is not None and read_duration(text) is None:
+        raise ValueError("must be a duration such as 12h, 30d or 26w, or null")
+    return text
+
+
+Age = Annotated[str | None, AfterValidator(_age)]
+"""How long something is kept, as `daemon.learning.schedule` reads durations; null: for ever."""
+
+
+def _room(size: ByteSize | None) -> ByteSize | None:
+    if size is not None and size < 0:
+        raise ValueError("must be a size such as 500MB, or null")
+    return size
+
+
+Room = Annotated[
+    ByteSize | None,
+    AfterValidator(_room),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]}),
+]
+"""A number of bytes, such as `500MB`, or null."""
+
 Confidence = Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None

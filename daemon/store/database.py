@@ -10,12 +10,19 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
-from daemon.errors import ConfigError, DatabaseError, PassingDatabaseError
+from daemon.errors import (
+    ConfigError,
+    DatabaseError,
+    DatabaseReplacedError,
+    PassingDatabaseError,
+)
 
 BUSY_TIMEOUT_S = 10.0
 _PRAGMAS = (
-    "journal_mode=WAL",  # the first two concern writing
+    "journal_mode=WAL",  # the first four concern writing
     "synchronous=FULL",
+    "wal_autocheckpoint=1000",  # pages: the log is folded in every 4 MB
+    "journal_size_limit=8000000",  # and cut to so many bytes where it had to grow
     "foreign_keys=ON",
     f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
     "cache_size=-16000",
@@ -61,8 +68,10 @@ def open_engine(database: str) -> Engine:
     path = sqlite_path(database)
     if path is not None:
         _check_place(path)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    return _prepared(engine, _PRAGMAS)
+    engine = _prepared(create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), _PRAGMAS)
+    if path is not None:
+        event.listen(engine, "begin", _SameFile(path))
+    return engine
 
 
 def open_unwritable(path: Path) -> Engine:
@@ -79,7 +88,7 @@ def open_unwritable(path: Path) -> Engine:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
 
     engine = create_engine(database_url(str(path)), creator=connect)
-    return _prepared(engine, _PRAGMAS[2:])
+    return _prepared(engine, _PRAGMAS[4:])
 
 
 def _check_place(path: Path) -> None:
@@ -98,6 +107,36 @@ def _prepared(engine: Engine, pragmas: Sequence[str]) -> Engine:
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+class _SameFile:
+    """Lets no transaction begin once another file lies where the first one found the database.
+
+    What is written to a file that was moved away or deleted would be lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity: tuple[int, int] | None = None
+
+    def __call__(self, _connection: Connection) -> None:
+        """Look before a transaction; raises `DatabaseReplacedError`."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError as error:
+            raise self._error("moved away or deleted") from error
+        except OSError:
+            return  # its folder is out of reach for now, the open file is not
+        identity = stat.st_dev, stat.st_ino
+        self._identity = self._identity or identity
+        if self._identity != identity:
+            raise self._error("replaced by another file")
+
+    def _error(self, how: str) -> DatabaseReplacedError:
+        return DatabaseReplacedError(
+            f"{self._path}: the database was {how} while it was open; put the right one there"
+            " while classifyd is stopped, and start it again"
+        )
 
 
 def _begin(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, inspect
 import migrations
 from daemon.errors import DatabaseError, way_out
 from daemon.progress import Told, untold
+from daemon.room import require_room
 from daemon.store.database import open_engine, reading, sqlite_path, translated, writing
 
 if TYPE_CHECKING:
@@ -71,11 +72,14 @@ class Upgrade:
     backup: Path | None
 
 
-def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
+def upgrade(
+    database: str, backups: Path, progress: Told = untold, min_free: int | None = None
+) -> Upgrade:
     """Create the database or bring it up to date; an existing file is backed up first.
 
     `progress` is told of the stages `backup` (in megabytes) and `upgrade` (in revisions). Raises
-    `DatabaseError` when the database is newer than this program.
+    `DatabaseError` when the database is newer than this program, `NoRoomError` when the backup
+    would leave less than `min_free` bytes on its disk.
     """
     path = sqlite_path(database)
     if path is not None:
@@ -89,7 +93,7 @@ def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
         backup = None
         if before is not None and path is not None:
             target = backups / f"{path.stem}-schema-{before}-{_stamp()}.db"
-            backup = backup_file(path, target, progress)
+            backup = backup_file(path, target, progress, min_free)
         with writing(engine) as connection:
             run_migrations(connection, before, progress)
         return Upgrade(before, known_head(), backup)
@@ -145,13 +149,17 @@ def check(engine: Engine) -> None:
         command.check(_alembic_config(connection))
 
 
-def backup_file(source: Path, target: Path, progress: Told = untold) -> Path:
+def backup_file(
+    source: Path, target: Path, progress: Told = untold, min_free: int | None = None
+) -> Path:
     """Copy a live database with SQLite's own backup interface; the copy appears whole or not.
 
-    `progress` is told of the stage `backup`, in megabytes.
+    `progress` is told of the stage `backup`, in megabytes. Raises `NoRoomError` when it would
+    leave less than `min_free` bytes on its disk.
     """
     if not source.is_file():
         raise DatabaseError(f"{source}: there is no database to back up")
+    require_room({"the backup": target.parent}, min_free, "it", source.stat().st_size)
     _make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def model_versions(connection: Connection) -> Iterator[Row]:
     """
     for row in _rows(
         connection,
-        "SELECT name, backbone, head, created_at, json_array_length(classes) AS classes,"
+        "SELECT name, bundle, backbone, head, created_at, json_array_length(classes) AS classes,"
         " coalesce(json_extract(metrics, '$.holdout_accuracy'),"
         " json_extract(metrics, '$.test_top1')) AS accuracy,"
         " CASE WHEN id = (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1)"
