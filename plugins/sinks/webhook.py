@@ -205,11 +205,11 @@ class Webhook:
         """Say what went wrong without the address, whose path may be a secret."""
         import urllib3
 
-        if isinstance(error, urllib3.exceptions.TimeoutError):
-            return f"no answer within {self._options.timeout_s:g} s"
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
+        if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+            return f"no answer within {self._options.timeout_s:g} s"
         return (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
 
     @property
