@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+EMPTY = hashlib.sha256().hexdigest()
+"""The hash of no bytes at all."""
+
 _BLOCK = 1 << 20
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What a file system says that cannot link, or not across: then bytes are copied."""

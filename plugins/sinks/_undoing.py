@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plugins.sinks._journal import FOUND, UNDONE, Entry, Journal
 from plugins.sinks._placing import (
+    EMPTY,
     OtherFileError,
     hash_at,
     opened,
@@ -41,6 +42,8 @@ def undo(journal: Journal, folder: Path, entry: Entry, state: str = UNDONE) -> b
     Raises `KeptError`; the entry is as it was then.
     """
     target = folder / entry.target
+    if entry.mode == "move":
+        _clear_way(entry)
     is_there = can_undo(folder, entry)
     if is_there:
         _take_back(entry, target)
@@ -67,6 +70,16 @@ def _check(entry: Entry, target: Path) -> None:
                 raise KeptError("it was changed since")
             if hash_at(entry.path) != entry.sha256:
                 raise KeptError("its original is gone or was changed")
+
+
+def _clear_way(entry: Entry) -> None:
+    """Remove what an earlier undo left in the old place when a kill came: the bytes it was
+    gathering, and the empty file with which it had taken the name (no other has such bytes
+    beside it)."""
+    part = part_name(entry.path, entry.event_id)
+    if part.exists() and hash_at(entry.path) == EMPTY:
+        entry.path.unlink()
+    remove(part)
 
 
 def _take_back(entry: Entry, target: Path) -> None:

@@ -1,7 +1,6 @@
 """The `sort` sink: each classified image into a folder named after its label."""
 
 import errno
-import hashlib
 import logging
 import os
 import sqlite3
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _ONLY_THIS = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the sorted folder says that concerns one name in it, and not the whole of it."""
-
-_EMPTY = hashlib.sha256().hexdigest()
 
 
 class SortOptions(Options):
@@ -159,6 +156,7 @@ class SortSink:
         return None
 
     def _place(self, entry: Entry, original: placing.Original) -> Entry:
+        placing.remove(part_name(self._at(entry.target), entry.event_id))
         if entry.mode != "copy" and original.sha256() != entry.sha256:
             raise placing.OtherFileError(entry.path)
         for target in map(entry.target.with_name, numbered(entry.target.name)):
@@ -192,7 +190,7 @@ class SortSink:
     def _clear(self, target: Path) -> None:
         """Remove the empty file with which a copy had taken its name when a kill came."""
         at = self._at(target)
-        if placing.hash_at(at) == _EMPTY:
+        if placing.hash_at(at) == placing.EMPTY:
             at.unlink()
 
     def _is_done(
