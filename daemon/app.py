@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from daemon.contracts import DecodeLimits, LabelSource, Sink, Source, WorkerSetup
     from daemon.labelling import Labelling
+    from daemon.observing import Observer
     from daemon.pipeline import Lane
     from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
@@ -54,10 +55,11 @@ def prepare_environment(settings: Settings) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make the state folder; raises `ConfigError` where that is not possible."""
+    from daemon.durable import make_folder
     from daemon.errors import ConfigError, way_out
 
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state_dir)
     except OSError as error:
         raise ConfigError(
             f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
@@ -98,10 +100,23 @@ def require_room_to_train(settings: Settings) -> None:
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
-    """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import install_bundle
+    """Copy a bundle into the state folder and register it as a model version.
 
-    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+    Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
+    """
+    from daemon.artifacts import install_bundle, registering
+    from daemon.errors import BundleError, NoRoomError, is_full, way_out
+
+    folder = settings.state_dir / "models"
+    try:
+        with registering(folder):
+            return register_installed(models, install_bundle(source, folder), now)
+    except OSError as error:
+        kind = NoRoomError if is_full(error) else BundleError
+        raise kind(
+            f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
+            f"{way_out(error)}"
+        ) from error
 
 
 def register_installed(
@@ -172,6 +187,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 
@@ -262,20 +278,23 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine") -> "Service":
-        """Wire a service over an open, upgraded database."""
+    def service(self, engine: "Engine", observer: "Observer | None" = None) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work."""
+        from daemon.observing import Nobody
         from daemon.service import Service
 
-        return Service(self._parts(engine))
+        return Service(self._parts(engine, observer or Nobody()))
 
-    def _parts(self, engine: "Engine") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer") -> "Parts":
         from daemon.arrivals import Arrivals
-        from daemon.artifacts import clean_leftovers
+        from daemon.artifacts import adopt
         from daemon.clock import utc_text
         from daemon.delivery import Delivery
+        from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
+        from daemon.observing import ObservedSink
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
@@ -293,17 +312,20 @@ class Wiring:
         settings = self.loaded.settings
         sinks, outbox = self.sinks(), Outbox(engine)
         outbox.keep_only(list(sinks))
-        clean_leftovers(settings.state_dir / "models")
-        models = Models(engine)
-        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        models, folder = Models(engine), settings.state_dir / "models"
+        now = utc_text(self.clock.now())
+        clean_leftovers(folder)
+        adopt(folder, models.bundles, lambda bundle: register_installed(models, bundle, now))
+        ensure_active_model(models, settings, now)
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)
         recorder = Recorder(engine, owner, list(sinks), Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
-        deliveries = [Delivery(name, sink, outbox, self.clock) for name, sink in sinks.items()]
+        observed = (ObservedSink(name, sink, observer, self.clock) for name, sink in sinks.items())
+        deliveries = [Delivery(each.name, each, outbox, self.clock) for each in observed]
 
         def start(lane: Lane, version: Version) -> None:
             from daemon.serving import serving_setup

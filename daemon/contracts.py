@@ -16,6 +16,7 @@ from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.options import ConfigPath as ConfigPath
 from daemon.options import Factory as Factory
 from daemon.options import Options as Options
+from daemon.options import PeerName as PeerName
 from daemon.options import plain_path as plain_path
 from daemon.preprocessing import Scaling
 from daemon.work import DecodeLimits as DecodeLimits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     from numpy.typing import NDArray
+    from tensorflow.types.experimental import ConcreteFunction
 
     from daemon.learning.dataset import Dataset
     from daemon.learning.evidence import Evidence, GateVerdict
@@ -159,7 +161,8 @@ class Runtime(Protocol):
 class CompiledRuntime(Runtime, Protocol):
     """A runtime that executes a form of the model which is made once for this machine.
 
-    Offered beside `load`, which such a runtime refuses. Compiling needs Keras, executing does not.
+    Offered beside `load`, which such a runtime refuses. Compiling needs TensorFlow, executing
+    does not; the daemon itself asks `key` and `variants`, so these import neither.
     """
 
     def key(self) -> Mapping[str, JsonValue]:
@@ -168,8 +171,17 @@ class CompiledRuntime(Runtime, Protocol):
         Raises `RuntimeLoadError` where what it needs is not installed.
         """
 
-    def compile(self, model: "keras.Model", folder: Path) -> None:
-        """Write the compiled form of a bundle's model into an empty folder."""
+    def variants(self) -> Sequence[Mapping[str, JsonValue]]:
+        """Return options that may be quicker on this processor, and give less exact answers.
+
+        `runtime: auto` tries them beside the default ones; `agreement` decides over all.
+        """
+
+    def compile(self, graph: "ConcreteFunction", folder: Path) -> None:
+        """Write the compiled form of a model into an empty folder.
+
+        `graph` is the frozen model (`daemon.frozen`): `uint8[N, H, W, 3]` in, raw scores out.
+        """
 
     def open(self, folder: Path, max_batch: int) -> Executable:
         """Make executable what `compile` wrote, warm; raises `RuntimeLoadError`."""
@@ -218,6 +230,17 @@ class Source(Protocol):
 
     def holds(self, path: Path) -> bool:
         """Tell whether this absolute path is within what the source looks at."""
+
+
+@runtime_checkable
+class RootedSource(Source, Protocol):
+    """A source of the files below one folder, which follows no symbolic link there.
+
+    Offered beside `run`, so that no file is read through a link that took a folder's place. None
+    where it has no such folder after all.
+    """
+
+    root: Path | None
 
 
 class Sink(Protocol):

@@ -63,6 +63,7 @@ class FileRef:
     `known`: SHA-256 (hex) of contents of the same size that this model version has already
     classified; a worker that meets one of them neither decodes nor runs the model.
     `attempts`: how often it failed before.
+    `waited_s`: how many seconds ago it was found.
     """
 
     file_id: int
@@ -70,19 +71,22 @@ class FileRef:
     stat: FileStat
     known: frozenset[str] = frozenset()
     attempts: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Files that go through the runtime together, and the model version that will answer.
 
-    `moves_state` is False when files already done are classified again by another version.
+    `moves_state` is False when files already done are classified again by another version. Below
+    each of `roots` no symbolic link is followed.
     """
 
     batch_id: int
     model_version_id: int
     files: tuple[FileRef, ...]
     moves_state: bool = True
+    roots: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class OutcomeKind(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"  # another version than the claimed one: settles again
     TRANSIENT = "transient"  # an I/O error that may pass: tried again later
+    CRASHED = "crashed"  # its worker died of it: tried once more, then quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +154,26 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds that a batch took in its worker: reading and decoding, and the model."""
+
+    decoding_s: float = 0.0
+    inference_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
+    `is_crash`: the worker died of what it did, and of nothing that came from outside.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
-    seconds: float = 0.0
+    is_crash: bool = False
+    took: Took = Took()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,3 +22,8 @@ def one_line(value: Any) -> str:
 
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return str(text).split("\n")[0]
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception says in its first line, else its kind."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,6 +14,8 @@ BUILTIN = (
     "plugins.heads.linear_svm",
     "plugins.heads.prototype",
     "plugins.runtimes.keras_runtime",
+    "plugins.runtimes.litert_runtime",
+    "plugins.runtimes.onnx_runtime",
     "plugins.runtimes.openvino_runtime",
     "plugins.sources.folder",
     "plugins.labels.class_folder",

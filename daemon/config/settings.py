@@ -17,6 +17,7 @@ from daemon.config.sections import (
     DiskSettings,
     LabelsSettings,
     LogSettings,
+    MetricsSettings,
     ModelSettings,
     RetentionSettings,
     RetrainSettings,
@@ -62,8 +63,8 @@ class Settings(Strict):
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
         default=Selection(AUTO),
-        description="What executes the active model version: openvino, keras, or auto, which takes "
-        "the fastest on this machine that agrees with Keras.",
+        description="What executes the active model version: openvino, litert, onnx, keras, or "
+        "auto, which takes the fastest on this machine that agrees with Keras.",
         examples=["{name: openvino, precision: bf16}"],
     )
     agreement: Annotated[AgreementSettings, Section] = AgreementSettings()
@@ -91,6 +92,7 @@ class Settings(Strict):
     retention: Annotated[RetentionSettings, Section] = RetentionSettings()
     disk: Annotated[DiskSettings, Section] = DiskSettings()
     log: Annotated[LogSettings, Section] = LogSettings()
+    metrics: Annotated[MetricsSettings, Section] = MetricsSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),
         description="Plugins beside the installed ones: names of modules, or paths of .py files "

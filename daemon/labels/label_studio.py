@@ -25,7 +25,7 @@ def read_label_studio(file: Path, root: Path) -> Iterator[Line]:
     for number, task in enumerate(_tasks(file), 1):
         where = f"{file}: task {task.get('id', number)}"
         image = _image(task, where)
-        candidates = tuple(dict.fromkeys(_candidates(image, root)))
+        candidates = tuple(dict.fromkeys(_candidates(image, root, where)))
         for annotation in _latest(task.get("annotations") or [], where):
             who = _person(annotation.get("completed_by"))
             when = annotation.get("updated_at") or annotation.get("created_at")
@@ -59,9 +59,12 @@ def _image(task: Mapping[str, Any], where: str) -> str:
     return image
 
 
-def _candidates(image: str, root: Path) -> Iterator[Path]:
+def _candidates(image: str, root: Path, where: str) -> Iterator[Path]:
     """Yield where the image may be, the likeliest first."""
-    url = urlsplit(image)
+    try:
+        url = urlsplit(image)
+    except ValueError as error:
+        raise UsageError(f"{where}: {image!r} is no address of an image ({error})") from error
     asked = parse_qs(url.query).get("d")
     path = asked[0] if asked else unquote(url.path)
     name = path.rpartition("/")[2]

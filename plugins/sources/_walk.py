@@ -6,9 +6,10 @@ Paths are bytes throughout, so that names which are no valid UTF-8 keep their id
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from daemon.below import folder_of
 from daemon.domain import FileStat, Sighting
 from daemon.errors import ClassifydError
 from daemon.text import display_path, printable
@@ -67,10 +68,21 @@ class Tree:
         except OSError:
             return False
 
+    @contextmanager
+    def opened(self, folder: bytes) -> Iterator[int]:
+        """Hold a folder of the tree open, if none on the way to it has become a link."""
+        with folder_of(folder + b"/.", self.root) as (handle, name):
+            readable = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handle)
+        try:
+            yield readable
+        finally:
+            os.close(readable)
+
     def sight(self, path: bytes, whole: bool = False) -> Sighting | None:
         """Look at one path; None when no file is there (any more). Raises `OSError` if unsure."""
         try:
-            status = os.lstat(path)
+            with folder_of(path, self.root) as (folder, name):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return None if stat.S_ISDIR(status.st_mode) else self.judge(path, status, whole)
@@ -86,15 +98,21 @@ class Walk:
     """One pass over a folder of the tree, following no symbolic link.
 
     `unread` lists what could not be read; `halted` is asked now and then whether to give up.
+    `whole`: the folder was renamed into place, so that its files are taken for finished.
     """
 
     def __init__(
-        self, tree: Tree, folder: bytes, halted: Callable[[], bool] = lambda: False
+        self,
+        tree: Tree,
+        folder: bytes,
+        halted: Callable[[], bool] = lambda: False,
+        whole: bool = False,
     ) -> None:
         self.unread: list[bytes] = []
         self._tree = tree
         self._folder = folder
         self._halted = halted
+        self._whole = whole
         self._finished = False
 
     @property
@@ -128,7 +146,7 @@ class Walk:
                 if self._halted():
                     return
                 if not stat.S_ISDIR(status.st_mode):
-                    yield self._tree.judge(path, status)
+                    yield self._tree.judge(path, status, self._whole)
                 elif self._tree.enters(path):
                     folders.append(path)
         self._finished = True
@@ -136,19 +154,20 @@ class Walk:
     def _entries(self, folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield what the folder holds; what vanishes meanwhile is not there, and no error."""
         try:
-            with os.scandir(folder) as entries:
+            with self._tree.opened(folder) as handle, os.scandir(handle) as entries:
                 for entry in entries:
-                    if status := self._status(entry):
-                        yield entry.path, status
+                    path = os.path.join(folder, os.fsencode(entry.name))  # noqa: PTH118 (bytes)
+                    if status := self._status(entry, path):
+                        yield path, status
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:
             self.unread.append(folder)
 
-    def _status(self, entry: "os.DirEntry[bytes]") -> os.stat_result | None:
+    def _status(self, entry: "os.DirEntry[str]", path: bytes) -> os.stat_result | None:
         try:
             with suppress(FileNotFoundError):
                 return entry.stat(follow_symlinks=False)
         except OSError:
-            self.unread.append(entry.path)
+            self.unread.append(path)
         return None
