@@ -17,8 +17,8 @@ RUN_OUTCOMES = ("live", "refused", "allowed", "trained", "failed", "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What one sink has not taken: how many events, and of the oldest how often it was refused
-    and when it happened."""
+    """What one sink has not taken: how many events, how often it refused in a row, and when the
+    oldest event happened."""
 
     pending: int
     refusals: int
