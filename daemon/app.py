@@ -334,10 +334,8 @@ class Wiring:
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
         pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
-        deliveries = [
-            Delivery(name, ObservedSink(name, sink, observer, self.clock), outbox, self.clock)
-            for name, sink in sinks.items()
-        ]
+        observed = (ObservedSink(name, sink, observer, self.clock) for name, sink in sinks.items())
+        deliveries = [Delivery(each.name, each, outbox, self.clock) for each in observed]
 
         def start(lane: Lane, version: Version) -> None:
             from daemon.serving import serving_setup
