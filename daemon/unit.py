@@ -8,7 +8,6 @@ from pathlib import PurePath
 
 _SYSTEM_FOLDERS = {
     "StateDirectory": PurePath("/var/lib"),
-    "CacheDirectory": PurePath("/var/cache"),
     "LogsDirectory": PurePath("/var/log"),
 }
 
@@ -38,6 +37,7 @@ LimitCORE=0
 """
 
 _HARDENED_FOR_ALL = """\
+# MemoryDenyWriteExecute= has to be left out: TensorFlow and OpenVINO make code while they run.
 NoNewPrivileges=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -84,7 +84,8 @@ class Network(StrEnum):
 class Unit:
     """What a unit is made of; paths are absolute, and texts as systemd reads them (`quoted`).
 
-    `command` is the program with what comes before its subcommand; `keeps` are the folders of
+    `command` is the program with what comes before its subcommand; `cache` is the name of a folder
+    of its own in /var/cache, for whatever libraries keep there; `keeps` are the folders of
     the state and the database, which are among `writes`. `sees_homes` tells that
     something of all this lies in a person's home. `account` is the user it runs as, None
     for a unit of a user's own manager.
@@ -93,12 +94,21 @@ class Unit:
     title: str
     command: tuple[str, ...]
     config: str
+    cache: str
     keeps: tuple[str, ...]
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     network: Network = Network.NONE
     sees_homes: bool = False
     account: str | None = None
+
+
+MARK = "# Made by `classifyd service print`"
+
+
+def account_text(account: str) -> str:
+    """Return what `systemd-sysusers` makes an account of."""
+    return f'{MARK}\nu {account} - "classifyd" /var/lib/classifyd\n'
 
 
 def unit_text(unit: Unit) -> str:
@@ -114,7 +124,7 @@ def quoted(text: str) -> str:
 
 
 def _about(unit: Unit) -> Iterator[str]:
-    yield "# Made by `classifyd service print`; put changes of your own into a drop-in:"
+    yield f"{MARK}; put changes of your own into a drop-in:"
     yield "# `systemctl edit` keeps them when this file is written anew."
     yield "[Unit]"
     yield f"Description={unit.title}"
@@ -154,6 +164,8 @@ def _folders(unit: Unit) -> Iterator[str]:
         if names := [*_below(root, unit.writes)]:
             yield f"{key}={' '.join(names)}"
             yield f"{key}Mode=0750"
+    yield f"CacheDirectory={unit.cache}"
+    yield f"Environment=XDG_CACHE_HOME=/var/cache/{unit.cache}"
     if PurePath(unit.config).parent.is_relative_to("/etc/classifyd"):
         yield "ConfigurationDirectory=classifyd"
     yield f"ProtectHome={'read-only' if unit.sees_homes else 'yes'}"

@@ -1,8 +1,7 @@
 """What a configuration asks of the machine: the folders and the network that its unit allows."""
 
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +23,15 @@ _LEAST_COMMON = 3
 def unit_of(
     loaded: Loaded,
     catalogue: "Catalogue",
-    command: tuple[str, ...],
+    command: Sequence[str],
+    programs: Sequence[Path],
     instance: str | None,
     account: str | None,
 ) -> Unit:
-    """Return the unit of a configuration; `account` is None for a user's own manager."""
+    """Return the unit of a configuration; `account` is None for a user's own manager.
+
+    `programs` are the files that `command` executes: the service must be able to see them.
+    """
     settings = loaded.settings
     assert loaded.path is not None
     database = sqlite_path(settings.database)
@@ -39,11 +42,11 @@ def unit_of(
         writes = list(_movable(writes, _watched(loaded, catalogue)))
     written = _outermost(writes)
     reads = {path for path in paths if path not in writes}
-    programs = [Path(command[0]), Path(sys.executable).resolve()]
     return Unit(
         title="classifyd, classification of images" + (f" ({instance})" if instance else ""),
         command=tuple(quoted(each) for each in command),
         config=quoted(os.fspath(loaded.path.absolute())),
+        cache=f"classifyd/{instance}" if instance else "classifyd",
         keeps=tuple(quoted(os.fspath(path)) for path in dict.fromkeys(folders)),
         writes=tuple(quoted(os.fspath(path)) for path in written),
         reads=tuple(quoted(os.fspath(path)) for path in sorted(reads)),

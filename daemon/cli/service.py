@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from daemon.cli.common import config_option, load_config
+from daemon.cli.common import config_option
 from daemon.errors import UsageError, way_out
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ACCOUNT = "classifyd"
 _SYSTEM = Path("/etc/systemd/system")
 _ACCOUNTS = Path("/etc/sysusers.d/classifyd.conf")
-_MARK = "# Made by `classifyd service print`"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -76,14 +75,14 @@ def install(config: Path | None, own: bool, name: str | None, account: str) -> N
       classifyd service install --user                      for your own systemd
       sudo classifyd service install --name cats --config /etc/classifyd/cats.yaml
     """
-    from daemon.unit import unit_text
+    from daemon.unit import account_text, unit_text
 
     unit = _unit(config, name, None if own else account)
     path = _folder(own) / f"classifyd{f'@{name}' if name else ''}.service"
     _write(path, unit_text(unit))
     is_new = not own and not _is_known(account)
     if is_new:
-        _write(_ACCOUNTS, f'{_MARK}\nu {account} - "classifyd" /var/lib/classifyd\n')
+        _write(_ACCOUNTS, account_text(account))
     click.echo("Next:")
     for line in _next_steps(unit, path.name, is_new):
         click.echo(f"  {line}")
@@ -91,16 +90,19 @@ def install(config: Path | None, own: bool, name: str | None, account: str) -> N
 
 def _unit(config: Path | None, name: str | None, account: str | None) -> "Unit":
     from daemon.app import make_catalogue
+    from daemon.config import load
     from daemon.unit_needs import unit_of
 
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:_.-]*", name):
         raise UsageError(f"--name {name!r} must be letters, digits and any of : _ . -")
     if account is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", account):
         raise UsageError(f"--account {account!r} must be the name of a user")
-    loaded = load_config(config)
+    loaded = load(config, {})  # the service will not have the variables of this shell
     catalogue = make_catalogue(loaded.settings)
     catalogue.validate(loaded.settings, loaded.base, loaded.origins)
-    return unit_of(loaded, catalogue, _command(), name, account)
+    command = _command()
+    programs = [Path(command[0]), Path(sys.executable).resolve()]
+    return unit_of(loaded, catalogue, command, programs, name, account)
 
 
 def _command() -> tuple[str, ...]:
@@ -120,8 +122,10 @@ def _folder(own: bool) -> Path:
 
 def _write(path: Path, text: str) -> None:
     """Write a file of ours whole or not at all; one that somebody else made is left alone."""
+    from daemon.unit import MARK
+
     try:
-        if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
             raise UsageError(
                 f"{path}: was not made by classifyd; remove it, or print the unit and put it where"
                 " you want it: classifyd service print"
