@@ -46,6 +46,11 @@ class PassingDatabaseError(DatabaseError):
     exit_code = EXIT_TRY_AGAIN
 
 
+class BusyDatabaseError(PassingDatabaseError):
+    """The database is locked or its disk is full, so that waiting is all that a start can do; what
+    is wrong with rights, people want to hear at once."""
+
+
 class DatabaseReplacedError(DatabaseError):
     """Another file lies where the open database was: only a new start opens that one."""
 

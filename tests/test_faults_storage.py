@@ -141,8 +141,11 @@ def test_a_kill_on_a_full_disk_loses_nothing(cramped, small_disk):
     drop(cramped, 20, "b")
     until(lambda: said(cramped, "is full; make room"))
     assert cramped.stop(signal.SIGKILL) == -9
+    began = len(cramped.log.read_bytes())
+    cramped.launch()
+    until(lambda: b"trying again until it works" in cramped.log.read_bytes()[began:])
+    assert cramped.process.poll() is None, "a start waits, too"
     small_disk.free()
-    cramped.start()
     cramped.until_done(80, 120.0)
     assert_nothing_is_lost_or_doubled(cramped)
 
