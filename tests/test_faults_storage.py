@@ -226,7 +226,7 @@ def test_a_database_made_read_only_ends_the_next_start_with_the_remedy(bound):
     bound.until_done(20)
     assert bound.stop() == 0
     bound.launch()
-    assert bound.wait() == 75
+    assert bound.wait() == 1
     assert said(bound, "check the rights of its file") and not said(bound, "Traceback")
     bound.database.chmod(0o644)
     drop(bound, 10, "c")
