@@ -53,10 +53,11 @@ def prepare_environment(settings: Settings) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make the state folder; raises `ConfigError` where that is not possible."""
+    from daemon.durable import make_folder
     from daemon.errors import ConfigError, way_out
 
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state_dir)
     except OSError as error:
         raise ConfigError(
             f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
@@ -171,6 +172,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 
@@ -257,9 +259,9 @@ class Wiring:
 
     def _parts(self, engine: "Engine") -> "Parts":
         from daemon.arrivals import Arrivals
-        from daemon.artifacts import clean_leftovers
         from daemon.clock import utc_text
         from daemon.delivery import sink_names
+        from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox

@@ -1,23 +1,14 @@
-"""Bundles on disk: written atomically beside their place, then never modified.
+"""Bundles on disk: written atomically beside their place, then never modified."""
 
-A writer holds a shared lock on the models folder, so that whoever cleans up after killed
-writers can tell their leftovers from a bundle that is being written now.
-"""
-
-import contextlib
-import fcntl
 import hashlib
-import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.classifier import layer_modules
+from daemon.durable import publish
 from daemon.errors import BundleError
-from daemon.lock import locked_folder
 from daemon.manifest import Manifest, StoredFile, parse_manifest
 
 if TYPE_CHECKING:
@@ -25,7 +16,6 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.keras"
 MANIFEST_FILE = "manifest.json"
-_PART_PREFIX, _PART_SUFFIX = ".bundle-", ".part"
 
 
 def write_bundle(model: "keras.Model", manifest: Manifest, folder: Path) -> Path:
@@ -82,44 +72,19 @@ def digest(bundle: Path) -> str:
     return hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
 
 
-def clean_leftovers(folder: Path) -> list[Path]:
-    """Remove what killed writers left in the models folder; returns what was removed.
-
-    Does nothing while somebody writes there.
-    """
-    if not folder.is_dir():
-        return []
-    with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
-        for leftover in leftovers:
-            shutil.rmtree(leftover)
-        return leftovers
-    return []
-
-
-@contextlib.contextmanager
-def removal(bundle: Path) -> Iterator[Callable[[], None]]:
-    """Give a function that takes a bundle out of the models folder, all of it at once; its files
-    go at the end of the block."""
-    part = bundle.parent / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
-    with locked_folder(bundle.parent, fcntl.LOCK_SH):
-        yield partial(os.rename, bundle, part)
-        shutil.rmtree(part, ignore_errors=True)
-
-
 _AGAIN = "import or train the model again"
 
 
 def _publish(fill: Callable[[Path], None], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked_folder(folder, fcntl.LOCK_SH), _part(folder) as part:
-        fill(part)
-        for path in (*part.iterdir(), part):
-            _sync(path)
+    published: list[Path] = []
+
+    def place(part: Path) -> None:
         target = folder / _directory_name(part, parse_manifest(_manifest_bytes(part), part))
         _place(part, target)
-        _sync(folder)
-    return target
+        published.append(target)
+
+    publish(folder, fill, place)
+    return published[0]
 
 
 def _place(part: Path, target: Path) -> None:
@@ -129,16 +94,6 @@ def _place(part: Path, target: Path) -> None:
         if not target.is_dir():
             raise
         read_manifest(target)  # somebody else was quicker; the name says it is the same bundle
-
-
-@contextlib.contextmanager
-def _part(folder: Path) -> Iterator[Path]:
-    part = folder / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
-    part.mkdir()
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _directory_name(bundle: Path, manifest: Manifest) -> str:
@@ -171,14 +126,6 @@ def _describe(path: Path) -> StoredFile:
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(sha256=checksum, size=file.tell())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ named after the versions, options and processor that it depends on.
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.config import Selection
 from daemon.contracts import CompiledRuntime, Executable
+from daemon.durable import clean_leftovers, publish
 from daemon.processor import processor
 from daemon.quiet import held_back
 from daemon.text import first_line
@@ -124,16 +124,19 @@ def compile_way(way: Way, graph: "ConcreteFunction", trial: Trial) -> Row:
 
     The folder appears whole; whatever fails is kept too, as a row with an error.
     """
-    way.folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=way.folder.parent))
-    try:
-        row = _tried(way, graph, trial, part)
-        (part / ROW).write_text(json.dumps(asdict(row)) + "\n", "utf-8")
+    rows: list[Row] = []
+
+    def fill(part: Path) -> None:
+        rows.append(_tried(way, graph, trial, part))
+        (part / ROW).write_text(json.dumps(asdict(rows[0])) + "\n", "utf-8")
+
+    def place(part: Path) -> None:
         shutil.rmtree(way.folder, ignore_errors=True)
         part.rename(way.folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return row
+
+    clean_leftovers(way.folder.parent)
+    publish(way.folder.parent, fill, place)
+    return rows[0]
 
 
 def _tried(way: Way, graph: "ConcreteFunction", trial: Trial, folder: Path) -> Row:

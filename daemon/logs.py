@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from daemon.log_limit import LogLimit
+
 _OURS = ("classifyd", "plugins")
 
 
@@ -26,18 +28,22 @@ class JsonFormatter(logging.Formatter):
 
 def set_up(level: str, form: str) -> None:
     """Send the program's own log lines from `level` upwards to standard error, those of the
-    plugins in the box too; of all others, such as strangers' plugins, warnings and errors."""
+    plugins in the box too; of all others, such as strangers' plugins, warnings and errors.
+
+    What repeats itself is limited (`LogLimit`)."""
+    limit = LogLimit()
     for name in _OURS:
         logger = logging.getLogger(name)
-        logger.handlers = [_handler(form)]
+        logger.handlers = [_handler(form, limit)]
         logger.propagate = False
         logger.setLevel(level.upper())
-    logging.lastResort = _handler(form)  # else Python writes them bare, between our lines
+    logging.lastResort = _handler(form, limit)  # else Python writes them bare, between our lines
     logging.lastResort.setLevel(logging.WARNING)
 
 
-def _handler(form: str) -> logging.Handler:
+def _handler(form: str, limit: LogLimit) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(limit)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     return handler

@@ -30,6 +30,7 @@ from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
+from daemon.tries import WAITS_S
 
 _log = logging.getLogger("classifyd")
 TICK_S = 1.0
@@ -99,11 +100,13 @@ class Loop:
             message = self._mailbox.get(min(TICK_S, end - self._clock.elapsed()))
             if isinstance(message, BatchResult):
                 insist(partial(self._finish, message))
+        self.tally.report_last()
 
     def _tick(self) -> None:
         self._switcher.look()
-        self._inbox.requeue_due(self._now())
-        self.tally.report(lambda: self._inbox.queued(_MOST_COUNTED))
+        now = self._clock.now()
+        self._inbox.requeue_due(utc_text(now), utc_text(now + WAITS_S[-1]))
+        self.tally.report(self._clock.elapsed(), lambda: self._inbox.queued(_MOST_COUNTED))
 
     def _pause(self, batch_due: float | None) -> float:
         times = (batch_due, self._arrivals.next_look(), self._next_tick - self._clock.elapsed())

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.artifacts import removal
 from daemon.clock import utc_text
 from daemon.compiling import COMPILED
 from daemon.config.sections import RetentionSettings
+from daemon.durable import removal
 from daemon.feature_files import excess
 from daemon.learning.schedule import read_duration
 from daemon.store.retention import Replaced, Retention, Rows

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.app import Wiring
-from daemon.artifacts import clean_leftovers
 from daemon.benches import SCRATCH
 from daemon.clock import Clock, utc_text
+from daemon.durable import clean_leftovers
 from daemon.errors import ClassifydError, DatabaseError, PassingDatabaseError, TrainingError
 from daemon.lock import training_lock
 from daemon.patience import Patience

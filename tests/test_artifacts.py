@@ -12,6 +12,7 @@ from bundles import make_manifest
 
 from daemon import artifacts
 from daemon.classifier import load_model
+from daemon.durable import clean_leftovers
 from daemon.errors import BundleError
 from daemon.preprocessing import Geometry
 
@@ -140,9 +141,9 @@ def test_leftovers_of_a_killed_writer_are_cleaned_and_a_living_ones_are_not(tmp_
     (leftover,) = folder.iterdir()
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
-    assert artifacts.clean_leftovers(folder) == []
+    assert clean_leftovers(folder) == []
     os.close(handle)
-    assert artifacts.clean_leftovers(folder) == [leftover]
+    assert clean_leftovers(folder) == [leftover]
     assert list(folder.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from daemon import logs
+from daemon.log_limit import LogLimit
 
 
 @pytest.fixture
@@ -44,3 +45,56 @@ def test_the_level_holds_for_the_plugins_in_the_box_and_strangers_only_warn(set_
     other.warning("shown")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("WARNING shown")
+
+
+class Written:
+    """What a limited log wrote, on a clock of the test's."""
+
+    def __init__(self):
+        self.now, self.lines = 0.0, []
+        self._limit = LogLimit(lambda: self.now)
+
+    def say(self, text, *values, level=logging.WARNING, lineno=1):
+        record = logging.LogRecord("classifyd", level, "x.py", lineno, text, values, None)
+        if self._limit.filter(record):
+            self.lines.append(record.getMessage())
+
+
+def test_the_same_trouble_is_said_ever_more_seldom_with_a_count():
+    log = Written()
+    for log.now in range(0, 24 * 3600, 2):
+        log.say("sink %s is down", "jsonl")
+    assert log.lines[:3] == [
+        "sink jsonl is down",
+        "sink jsonl is down (29 times more since)",
+        "sink jsonl is down (59 times more since)",
+    ]
+    assert len(log.lines) < 32
+    log.now += 3 * 3600
+    log.say("sink %s is down", "jsonl")
+    log.now += 61
+    log.say("sink %s is down", "jsonl")
+    assert log.lines[-1] == "sink jsonl is down", "after a rest it is news again"
+
+
+def test_a_flood_is_cut_short_and_its_end_tells_how_much_is_missing():
+    log = Written()
+    for number in range(5_000):
+        log.say("%s: truncated", number)
+        log.say("started", level=logging.INFO, lineno=2)
+    assert [line for line in log.lines if "truncated" in line][-1] == "99: truncated"
+    assert len(log.lines) == 200
+    log.now = 61.0
+    log.say("%s: truncated", "x")
+    assert log.lines[-1] == "x: truncated (4900 others like it since)"
+
+
+def test_what_is_different_is_said_and_little_is_remembered():
+    log = Written()
+    for number in range(3_000):
+        log.now += 1.0
+        log.say("disk %s", number)
+        log.say("chatter", level=logging.DEBUG)
+    assert log.lines.count("chatter") == 3_000
+    assert sum(line.startswith("disk") for line in log.lines) == 3_000
+    assert len(log._limit._troubles) <= 500

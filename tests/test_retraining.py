@@ -201,11 +201,11 @@ def test_what_a_killed_run_left_is_cleared_away_by_the_next(labelled):
     runs, state = TrainingRuns(engine), wiring.loaded.settings.state_dir
     runs.begin("probe", {}, utc_text(wiring.clock.now()))
     (state / "training-left").mkdir()
-    (state / "models" / ".bundle-x.part").mkdir(parents=True)
+    (state / "models" / ".unfinished-x.part").mkdir(parents=True)
     trained(labelled)
     assert ask(engine, find_run, 1).state is RunState.INTERRUPTED
     assert not (state / "training-left").exists()
-    assert not (state / "models" / ".bundle-x.part").exists()
+    assert not (state / "models" / ".unfinished-x.part").exists()
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_a_disk_that_is_full_costs_the_run_and_says_so(labelled, tmp_path):
     assert "Traceback" not in ran.stderr
     run = ask(labelled[1], last_run)
     assert (run.state, run.progress) == (RunState.FAILED, None)
-    assert not list((tmp_path / "state" / "models").glob(".bundle-*"))
+    assert not list((tmp_path / "state" / "models").glob(".unfinished-*"))
     assert Models(labelled[1]).active() == champion
     assert len(Models(labelled[1]).versions()) == 2
 

@@ -122,6 +122,12 @@ class DecodeSettings(Strict):
         le=1_048_576,
         description="Memory in megabytes that decoding may take in a worker (64 or more).",
     )
+    scaled: bool = Field(
+        default=True,
+        strict=True,
+        description="Decode a large JPEG at a half, a quarter or an eighth of its size, where that "
+        "is still twice the model's input or more; false decodes every pixel.",
+    )
     formats: Formats = Field(
         default=("jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"),
         description="Formats that are opened, known by content and never by extension; heic may "

@@ -11,6 +11,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -20,13 +21,38 @@ from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.rows import STAT_COLUMNS, contents_of, known_rows, new_row, row_values
+from daemon.store.rows import STAT_COLUMNS, known_contents, known_rows, new_row, row_values
 from daemon.store.schema import File, SourceState
 from daemon.transitions import Known, Step, first_state, step
 
 # SQLite uses a partial index only where the query repeats its condition to the letter.
 WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
+)
+
+_NONE: frozenset[str] = frozenset()
+_OLDEST = (
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .order_by(File.next_try_at, File.id)
+    .limit(bindparam("most"))
+)
+_CLAIM = (
+    update(File)
+    .where(File.id.in_(_OLDEST.correlate(None)))
+    .values(
+        state=text("'claimed'"),
+        claimed_by=bindparam("b_owner"),
+        lease_until=bindparam("b_lease"),
+        state_at=bindparam("b_now"),
+    )
+    .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
+)
+_QUEUED = select(func.count()).select_from(
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .limit(bindparam("most"))
+    .subquery()
 )
 
 
@@ -175,36 +201,21 @@ class Inbox:
 
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
-        oldest = (
-            select(File.id)
-            .where(WAITING, File.state == FileState.QUEUED)
-            .order_by(File.next_try_at, File.id)
-            .limit(most)
-        )
-        claim = (
-            update(File)
-            .where(File.id.in_(oldest.correlate(None)))
-            .values(
-                state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
-            )
-            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
-        )
+        values = {"most": most, "b_owner": self._owner, "b_lease": lease, "b_now": now}
         with writing(self._engine) as connection:
-            rows = sorted(connection.execute(claim).all())
-            sizes = {row.size for row in rows}
-            known = {size: contents_of(connection, size, model_version_id) for size in sizes}
-        stats = {row.id: FileStat(*row[2:5]) for row in rows}
+            rows = sorted(connection.execute(_CLAIM, values))
+            known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts) for r in rows
+            FileRef(
+                file_id, path, FileStat(size, mtime_ns, inode), known.get(size, _NONE), attempts
+            )
+            for file_id, path, size, mtime_ns, inode, attempts in rows
         )
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
-        first = select(File.id).where(WAITING, File.state == FileState.QUEUED).limit(most)
         with reading(self._engine) as connection:
-            return connection.execute(
-                select(func.count()).select_from(first.subquery())
-            ).scalar_one()
+            return int(connection.execute(_QUEUED, {"most": most}).scalar_one())
 
     def release_claims(self, now: str) -> int:
         """Put back what a killed daemon had claimed; returns how many files."""
@@ -215,9 +226,15 @@ class Inbox:
                 .values(state=FileState.QUEUED, claimed_by=None, lease_until=None, state_at=now)
             ).rowcount
 
-    def requeue_due(self, now: str) -> int:
-        """Put back the files whose time to be tried again has come; writes only if there are."""
-        due = (WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+    def requeue_due(self, now: str, latest: str | None = None) -> int:
+        """Put back the files whose time to be tried again has come; writes only if there are.
+
+        None waits beyond `latest`: a later time was told by a clock that has been set back since.
+        """
+        has_come = File.next_try_at <= now
+        if latest is not None:
+            has_come = or_(has_come, File.next_try_at > latest)
+        due = (WAITING, File.state == FileState.RETRY, has_come)
         with reading(self._engine) as connection:
             if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
                 return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect
 
 import migrations
+from daemon.durable import make_folder, sync
 from daemon.errors import DatabaseError, way_out
 from daemon.progress import Told, untold
 from daemon.room import require_room
@@ -103,7 +104,7 @@ def upgrade(
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise DatabaseError(
             f"{folder}: the database's folder cannot be made ({error.strerror}); "
@@ -174,7 +175,9 @@ def backup_file(
             progress("backup", _megabytes((total - left) * page), _megabytes(total * page))
 
         live.backup(copy, pages=_PAGES, progress=tell)
+    sync(part)
     part.replace(target)
+    sync(target.parent)
     return target
 
 

@@ -42,6 +42,10 @@ class ManualClock:
         """Move on."""
         self._elapsed += seconds
 
+    def set_by(self, seconds: float) -> None:
+        """Set the wall clock forward, or back; what has elapsed stays."""
+        self._now += seconds
+
 
 class RecordingIntake:
     """An `Intake` that keeps what a source hands in: what is there now, alarms, listings."""

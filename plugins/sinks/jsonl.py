@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from daemon.contracts import ConfigPath, Factory, Options, Sink
 from daemon.domain import Event
+from daemon.durable import make_folder, sync
 from daemon.hookspecs import hookimpl
 
 BLOCK = 65_536
@@ -78,7 +79,7 @@ class JsonlSink:
             self.close()
         if self._file and self._is_full(self._file):
             self.close()
-            self._path.replace(self._old)
+            self._path.replace(self._old)  # synced with the new file's name
         if self._file is None:
             self._file = self._open()
         return self._file
@@ -93,8 +94,9 @@ class JsonlSink:
         return self._max_bytes is not None and os.fstat(file.fileno()).st_size >= self._max_bytes
 
     def _open(self) -> BinaryIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         file = self._path.open("ab+", buffering=0)
+        sync(self._path.parent)
         _mend(file)
         self._last = _last_event(file) or self._last or self._last_of_old()
         return file
