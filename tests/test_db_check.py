@@ -86,7 +86,12 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
+QUICK = ("a label", "prediction lost", "a lost view")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in DAMAGE]
+)
 def test_what_is_wrong_is_named_and_mended_after_a_backup(classifyd, three, tmp_path, name):
     damage, says, left = DAMAGE[name]
     three.connection.executescript(damage)
@@ -139,7 +144,7 @@ def active(classifyd) -> str:
     return next(row["name"] for row in rows if row["active"])
 
 
-@pytest.mark.parametrize("how", ["missing", "altered"])
+@pytest.mark.parametrize("how", ["missing", pytest.param("altered", marks=pytest.mark.slow)])
 def test_an_active_version_without_its_bundle_gives_way_to_the_one_before(
     classifyd, registered, how
 ):
