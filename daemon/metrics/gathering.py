@@ -75,9 +75,9 @@ class Gathering(Collector):
 
     def _machine(self, health: Health) -> Figures:
         yield f.MEMORY, _memory(os.getpid(), health.training)
-        disks = {(name,): shutil.disk_usage(path) for name, path in self._places.items()}
-        yield f.DISK_FREE, {name: disk.free for name, disk in disks.items()}
-        yield f.DISK_SIZE, {name: disk.total for name, disk in disks.items()}
+        disks = {name: _disk(path) for name, path in self._places.items()}
+        yield f.DISK_FREE, {(name,): disk[0] for name, disk in disks.items() if disk}
+        yield f.DISK_SIZE, {(name,): disk[1] for name, disk in disks.items() if disk}
         if self._database is not None:
             yield (
                 f.DATABASE_BYTES,
@@ -129,6 +129,15 @@ def _memory(main: int, training: int | None) -> Samples:
         ("workers",): sum(map(processes.resident_bytes, others)),
         ("training",): sum(map(processes.resident_bytes, learning)),
     }
+
+
+def _disk(path: Path) -> tuple[int, int] | None:
+    """Return free and all bytes of a place's disk, None where it is gone."""
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None
+    return usage.free, usage.total
 
 
 def _size(path: Path) -> int:
