@@ -3,18 +3,27 @@
 In systemd's journal each line carries its weight, and no time of its own: the journal has that.
 """
 
-import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
 
 from daemon.log_limit import LogLimit
+from daemon.text import json_text, printable
 
 _OURS = ("classifyd", "plugins")
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _TIME = "%(asctime)s "
 _TEXT = "%(levelname)-7s %(message)s"
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, from whose message no name of a file can make two or steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Write one record, without its traceback."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,7 +39,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 class JournalFormatter(logging.Formatter):
@@ -85,7 +94,7 @@ def _handler(form: str, limit: LogLimit) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(limit)
     journal = to_journal()
-    text = logging.Formatter(_TEXT if journal else _TIME + _TEXT, "%Y-%m-%d %H:%M:%S")
+    text = TextFormatter(_TEXT if journal else _TIME + _TEXT, "%Y-%m-%d %H:%M:%S")
     formatter = JsonFormatter() if form == "json" else text
     handler.setFormatter(JournalFormatter(formatter) if journal else formatter)
     return handler

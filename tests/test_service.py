@@ -207,7 +207,7 @@ def test_a_real_systemd_starts_reloads_watches_and_ends_the_service(machine, tmp
     # Started: once the model is warm, as the account, in the sandbox, with TensorFlow to compile.
     started = machine.run("systemctl", "start", NAME, timeout_s=280)
     assert started.returncode == 0, machine.out("journalctl", "--no-pager", "-u", NAME)
-    assert "cifar10 on openvino" in machine.show(NAME, "StatusText")
+    assert "cifar10 on " in machine.show(NAME, "StatusText")
     main = machine.show(NAME, "MainPID")
     assert machine.out("ps", "-o", "user=", "-p", main) == "classifyd"
 

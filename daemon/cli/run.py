@@ -34,7 +34,9 @@ def run(config: Path | None) -> None:
     """
     from daemon import app, logs
     from daemon.clock import SystemClock
+    from daemon.errors import BusyDatabaseError
     from daemon.monitoring import monitored
+    from daemon.patience import Patience, rest
     from daemon.reloading import Reloader
     from daemon.signals import Signals
     from daemon.systemd import take_systemd
@@ -51,8 +53,9 @@ def run(config: Path | None) -> None:
         with app.open_lock(loaded), monitored(loaded) as monitor:
             systemd.status("opening the database")
             systemd.wait_for(_UPGRADE_S)
-            engine = app.upgraded_engine(loaded)
-            service = wiring.service(engine, monitor.observer, systemd)
+            waiting = Patience(lambda s: rest(s, lambda: signals.stop_asked), BusyDatabaseError)
+            engine = waiting.insist(lambda: app.upgraded_engine(loaded))
+            service = waiting.insist(lambda: wiring.service(engine, monitor.observer, systemd))
             monitor.watch(engine, service)
             labels = {source.title for source in wiring.label_sources()}
             _greet(loaded, [source for source in sources if source.title not in labels])
