@@ -43,6 +43,11 @@ class DatabaseError(ClassifydError):
 class PassingDatabaseError(DatabaseError):
     """The database refuses for a reason that may pass by itself: locked, disk full, rights."""
 
+
+class BusyDatabaseError(PassingDatabaseError):
+    """The database is locked or its disk is full, so that waiting is all that a start can do; what
+    is wrong with rights, people want to hear at once."""
+
     exit_code = EXIT_TRY_AGAIN
 
 
