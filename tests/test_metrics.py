@@ -308,7 +308,8 @@ def test_what_the_database_knows_is_told(engine, filled):
     filled.insert("source_state", title="photos", alarm="is not there")
     for number in (1, 2):
         filled.insert("event", id=number, kind="classified", happened_at=at(number), payload={})
-        filled.insert("delivery", event_id=number, sink="webhook", attempts=4 - number)
+        filled.insert("delivery", event_id=number, sink="webhook")
+    filled.insert("sink_state", name="webhook", failures=3)
     clock = ManualClock()
     clock.advance(30)
     found = samples(gathering(engine, filled, clock))
