@@ -63,6 +63,18 @@ class BusyError(ClassifydError):
     exit_code = EXIT_TRY_AGAIN
 
 
+class SinkError(ClassifydError):
+    """A sink cannot deliver now; `after_s` is how many seconds it asks to be left alone."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class RejectedEventError(SinkError):
+    """A sink does not take this one event, and would probably not take it later either."""
+
+
 class NoRoomError(ClassifydError):
     """The disk has less room than `disk.min_free` wants: make some and try again."""
 

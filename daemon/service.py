@@ -25,7 +25,7 @@ from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
 from daemon.upkeep import Upkeep
-from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
+from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
@@ -44,7 +44,7 @@ class Parts:
     pipeline: Pipeline
     switcher: Switcher
     requests: Requests
-    delivery: DeliveryThread
+    delivery: DeliveryThreads
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
     guard: DiskGuard
