@@ -47,7 +47,7 @@ def free_port() -> int:
 
 def health(**changes) -> Health:
     told = {"phase": "running", "turned_s": 0.0, "model": "compact-1", "runtime": "openvino"}
-    told |= {"workers": 2, "blocked": None, "trouble": None, "training": None}
+    told |= {"workers": 2, "blocked": None, "hangs": None, "trouble": None, "training": None}
     return Health(**told | changes)
 
 
