@@ -1,4 +1,8 @@
-"""The inbox in the database: sightings in, claims out. Every method is one transaction."""
+"""The inbox in the database: sightings in, claims out. Every method is one transaction.
+
+Sightings and claims do not wait for the disk: after a power failure the files are still there to
+be sighted again, and a claim would be void anyway.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,7 +87,7 @@ class Inbox:
             orphans = _orphans(connection, source, known, latest.values())
         if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
             return Sighted(self._unsettled(known, latest.values()), 0)
-        with writing(self._engine) as connection:
+        with writing(self._engine, durable=False) as connection:
             known = known_rows(connection, latest)
             _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
@@ -202,7 +206,7 @@ class Inbox:
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
         values = {"most": most, "b_owner": self._owner, "b_lease": lease, "b_now": now}
-        with writing(self._engine) as connection:
+        with writing(self._engine, durable=False) as connection:
             rows = sorted(connection.execute(_CLAIM, values))
             known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
