@@ -52,6 +52,14 @@ _CLAIM = (
     )
     .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
 )
+_THERE = (
+    select(File.id)
+    .where(File.id > bindparam("last"), File.source == bindparam("source"))
+    .where(File.is_current == text("1"), File.removed_at.is_(None))
+    .where(File.state != text("'gone'"), File.found_at < bindparam("began"))
+    .order_by(File.id)
+    .limit(bindparam("most"))
+)
 _QUEUED = select(func.count()).select_from(
     select(File.id)
     .where(WAITING, File.state == text("'queued'"))
@@ -86,7 +94,7 @@ class Inbox:
                 listing.meet(row.file_id for row in known.values())
             orphans = _orphans(connection, source, known, latest.values())
         if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
-            return Sighted(self._unsettled(known, latest.values()), 0)
+            return Sighted(_settling(known, latest.values()), 0)
         with writing(self._engine, durable=False) as connection:
             known = known_rows(connection, latest)
             _set(connection, known, orphans, source=source)
@@ -149,20 +157,16 @@ class Inbox:
         """Yield, in pages, the paths of the source that a finished walk has not met."""
         last = 0
         while True:
-            query = (
-                select(File.id, File.path_bytes)
-                .where(File.id > last, File.source == listing.source, File.is_current == text("1"))
-                .where(File.removed_at.is_(None), File.state != FileState.GONE)
-                .where(File.found_at < listing.began_at)
-                .order_by(File.id)
-                .limit(page)
-            )
+            values = {"last": last, "source": listing.source, "began": listing.began_at}
             with reading(self._engine) as connection:
-                rows = connection.execute(query).all()
-            if not rows:
+                there = connection.execute(_THERE, values | {"most": page}).scalars().all()
+                unmet = [file_id for file_id in there if not listing.has_met(file_id)]
+                query = select(File.path_bytes).where(File.id.in_(unmet)).order_by(File.id)
+                paths = list(connection.execute(query).scalars()) if unmet else []
+            if not there:
                 return
-            last = rows[-1].id
-            yield [row.path_bytes for row in rows if not listing.has_met(row.id)]
+            last = there[-1]
+            yield paths
 
     def settled(self, paths: Sequence[bytes], now: str) -> None:
         """These files are whole: they may be claimed."""
@@ -292,6 +296,10 @@ def _orphans(
         return []
     followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
     return [one for one in foreign if known[one.path].source not in followed]
+
+
+def _settling(known: dict[bytes, Known], sightings: Iterable[Sighting]) -> tuple[Sighting, ...]:
+    return tuple(s for s in sightings if known[s.path].state is FileState.SETTLING)
 
 
 def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:
