@@ -52,9 +52,27 @@ _CLAIM = (
     )
     .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
 )
+_SETTLING = (
+    select(File.path_bytes, *STAT_COLUMNS)
+    .where(WAITING, File.state == text("'settling'"))
+    .order_by(File.next_try_at.desc(), File.id.desc())
+    .limit(bindparam("most"))
+)
+_DUE = (
+    WAITING,
+    File.state == text("'retry'"),
+    or_(File.next_try_at <= bindparam("b_now"), File.next_try_at > bindparam("b_latest")),
+)
+_ANY_DUE = select(File.id).where(*_DUE).limit(1)
+_REQUEUE = (
+    update(File)
+    .where(*_DUE)
+    .values(state=text("'queued'"), next_try_at=None, state_at=bindparam("b_now"))
+)
 _THERE = (
     select(File.id)
-    .where(File.id > bindparam("last"), File.source == bindparam("source"))
+    # The plus keeps SQLite from the source's index, which it would sort anew for each page.
+    .where(File.id > bindparam("last"), text("+source = :source"))
     .where(File.is_current == text("1"), File.removed_at.is_(None))
     .where(File.state != text("'gone'"), File.found_at < bindparam("began"))
     .order_by(File.id)
@@ -198,14 +216,9 @@ class Inbox:
 
     def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
         """Return up to `most` of the files that were not whole when last seen, the latest."""
-        query = (
-            select(File.path_bytes, *STAT_COLUMNS)
-            .where(WAITING, File.state == FileState.SETTLING)
-            .order_by(File.next_try_at.desc(), File.id.desc())
-            .limit(most)
-        )
         with reading(self._engine) as connection:
-            return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
+            found = connection.execute(_SETTLING, {"most": most})
+            return [(path, FileStat(*stat)) for path, *stat in found]
 
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
@@ -239,19 +252,12 @@ class Inbox:
 
         None waits beyond `latest`: a later time was told by a clock that has been set back since.
         """
-        has_come = File.next_try_at <= now
-        if latest is not None:
-            has_come = or_(has_come, File.next_try_at > latest)
-        due = (WAITING, File.state == FileState.RETRY, has_come)
+        values = {"b_now": now, "b_latest": latest}  # nothing is greater than null
         with reading(self._engine) as connection:
-            if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
+            if connection.execute(_ANY_DUE, values).first() is None:
                 return 0
         with writing(self._engine) as connection:
-            return connection.execute(
-                update(File)
-                .where(*due)
-                .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
-            ).rowcount
+            return connection.execute(_REQUEUE, values).rowcount
 
     def reexamine_ignored(self, now: str) -> int:
         """Queue again what was ignored for its content: the accepted formats have changed."""
