@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon.contracts import DecodeLimits, Executable
-from daemon.domain import Batch, BatchResult, FileRef, ImageFacts, Outcome, OutcomeKind, Verdict
+from daemon.domain import (
+    Batch,
+    BatchResult,
+    FileRef,
+    ImageFacts,
+    Outcome,
+    OutcomeKind,
+    Took,
+    Verdict,
+)
 from daemon.errors import ImageError, NotAnImageError
 from daemon.images.decode import decode
 from daemon.preprocessing import Geometry
@@ -58,20 +67,22 @@ class Worker:
 
         Raises only what the model raises.
         """
-        began = time.perf_counter()
+        began, inference_s = time.perf_counter(), 0.0
         seen = Seen()
         outcomes: list[Outcome] = []
         for start in range(0, len(batch.files), self._size):
             if not self.is_stuck:
                 files = batch.files[start : start + self._size]
-                outcomes += self._portion(files, batch.roots, seen)
-        return BatchResult(
-            batch, tuple(_agreed(outcomes, batch)), seconds=time.perf_counter() - began
-        )
+                found, scoring_s = self._portion(files, batch.roots, seen)
+                outcomes += found
+                inference_s += scoring_s
+        took = Took(time.perf_counter() - began - inference_s, inference_s)
+        return BatchResult(batch, tuple(_agreed(outcomes, batch)), took=took)
 
     def _portion(
         self, files: Sequence[FileRef], roots: tuple[bytes, ...], seen: Seen
-    ) -> tuple[Outcome, ...]:
+    ) -> tuple[tuple[Outcome, ...], float]:
+        """Return the outcomes, and the seconds that the model took."""
         pixels = self._room(len(files))
         started: dict[int, float] = {}
         found: dict[int, Outcome] = {}
@@ -88,7 +99,9 @@ class Worker:
         self._alarm(0.0)
         done = dict(found)  # a thread that was given up may still add to it
         done |= {slot: self._late(files[slot]) for slot in started if slot not in done}
-        return self._score(done, pixels)
+        decoded = time.perf_counter()
+        outcomes = self._score(done, pixels)
+        return outcomes, time.perf_counter() - decoded
 
     def _room(self, count: int) -> "NDArray[np.uint8]":
         """Return pixels `uint8[count, H, W, 3]`, the same memory each time."""

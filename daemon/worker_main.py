@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.contracts import DecodeLimits, WorkerSetup
-from daemon.domain import Batch, BatchResult, Outcome
+from daemon.domain import Batch, BatchResult, Outcome, Took
 from daemon.errors import ClassifydError
 from daemon.growth import Growth
 from daemon.quiet import hush_pillow
@@ -38,7 +38,7 @@ class Answer:
 
     outcomes: tuple[Outcome, ...]
     failure: str | None
-    seconds: float
+    took: Took
     last: str | None
 
 
@@ -61,7 +61,7 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
         except Exception as error:
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
         last = "a decoder hangs in it" if worker.is_stuck else growth.complaint()
-        pipe.send(Answer(result.outcomes, result.failure, result.seconds, last))
+        pipe.send(Answer(result.outcomes, result.failure, result.took, last))
         if last is not None:
             os._exit(EXIT_REPLACED)  # a thread that hangs cannot be joined
 

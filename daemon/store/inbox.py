@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from daemon.clock import seconds_between
 from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
@@ -50,7 +51,7 @@ _CLAIM = (
         lease_until=bindparam("b_lease"),
         state_at=bindparam("b_now"),
     )
-    .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
+    .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts, File.found_at)
 )
 _SETTLING = (
     select(File.path_bytes, *STAT_COLUMNS)
@@ -228,9 +229,14 @@ class Inbox:
             known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
             FileRef(
-                file_id, path, FileStat(size, mtime_ns, inode), known.get(size, _NONE), attempts
+                file_id,
+                path,
+                FileStat(size, mtime_ns, inode),
+                known.get(size, _NONE),
+                attempts,
+                seconds_between(found_at, now),
             )
-            for file_id, path, size, mtime_ns, inode, attempts in rows
+            for file_id, path, size, mtime_ns, inode, attempts, found_at in rows
         )
 
     def queued(self, most: int) -> int:

@@ -82,7 +82,7 @@ class _Process:
             if answer.last is not None:
                 _log.warning("a worker is replaced: %s", answer.last)
                 self.kill()
-            return BatchResult(batch, answer.outcomes, answer.failure, seconds=answer.seconds)
+            return BatchResult(batch, answer.outcomes, answer.failure, took=answer.took)
         failure = f"the worker {self._end(deadline_s)}"
         return BatchResult(batch, failure=failure, is_crash=self._is_own_fault())
 
