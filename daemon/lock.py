@@ -38,8 +38,9 @@ class FileLock:
             holder = _written(handle) or "unknown"
             os.close(handle)
             raise BusyError(self._busy.format(holder=holder)) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it is not told who holds it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
         return self
 

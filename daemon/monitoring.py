@@ -61,7 +61,7 @@ class _Serving:
         self.observer: Observer = Counting(self._registry, self._sinks)
 
     def watch(self, engine: "Engine", service: "Service") -> None:
-        """Start the server on its pages."""
+        """Tell of a service in place of its start."""
         from daemon.app import places
         from daemon.clock import SystemClock
         from daemon.metrics.gathering import Gathering
@@ -79,14 +79,8 @@ class _Serving:
         )
         self._registry.register(gathering)
         ready = health_page(lambda: service.health().unready, "ready")
-        self._server.start(
-            {
-                "/metrics": _metrics_page(self._registry),
-                "/healthz": ready,
-                "/healthz/ready": ready,
-                "/healthz/live": health_page(lambda: service.health().stuck, "alive"),
-            }
-        )
+        live = health_page(lambda: service.health().stuck, "alive")
+        self._server.pages = _pages(_metrics_page(self._registry), ready, live)
 
 
 @contextmanager
@@ -98,12 +92,15 @@ def monitored(loaded: Loaded) -> Iterator[Monitor]:
         return
     from daemon.metrics.server import Server
 
+    early = health_page(lambda: "the database is being opened", "")
     try:
-        server = Server(settings.host, settings.port)
+        pages = _pages(early, early, health_page(lambda: None, "alive"))
+        server = Server(settings.host, settings.port, pages)
     except OSError as error:
         found = refusal(settings, error)
         text = f"{found.says}; {found.remedy}"
         raise ConfigError(located(f"metrics.{found.key}", text, loaded.origins)) from error
+    server.start()
     try:
         yield _Serving(loaded, server)
     finally:
@@ -124,7 +121,7 @@ def look(settings: MetricsSettings) -> Refusal | None:
     from daemon.metrics.server import Server
 
     try:
-        Server(settings.host, settings.port or 0).stop()
+        Server(settings.host, settings.port or 0, {}).stop()
     except OSError as error:
         return refusal(settings, error)
     return None
@@ -154,6 +151,15 @@ def holder_of(port: int) -> str:
     if pid is None:
         return f"another program (`ss -ltnp sport = :{port}`, as root, tells which)"
     return f"process {pid} ({printable(processes.command(pid))[:80]})"
+
+
+def _pages(metrics: "Page", ready: "Page", live: "Page") -> "dict[str, Page]":
+    return {
+        "/metrics": metrics,
+        "/healthz": ready,
+        "/healthz/ready": ready,
+        "/healthz/live": live,
+    }
 
 
 def _metrics_page(registry: "CollectorRegistry") -> "Page":

@@ -4,6 +4,7 @@ Whatever happens, each file ends with one row in a final state and each image wi
 Small disks are mounted in memory, which needs root; the tests that need one are skipped elsewhere.
 """
 
+import json
 import os
 import random
 import shutil
@@ -251,4 +252,31 @@ def test_a_database_replaced_beneath_the_daemon_ends_it_for_a_new_start(daemon, 
         daemon.deploy(daemon.folder / "bundles" / "stub")
     daemon.start()
     daemon.until_done(60)
+    assert_nothing_is_lost_or_doubled(daemon)
+
+
+# --- pruning beside it
+
+
+def test_pruning_beside_a_working_daemon_disturbs_nothing(daemon):
+    daemon.configure(settings(sinks=[{"name": "jsonl", "path": "events.jsonl"}]))
+    old = (
+        "INSERT INTO event (kind, happened_at, payload)"
+        " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        " SELECT 'classified', '2020-01-01T00:00:00.000Z', '{}' FROM n"
+    )
+    with closing(sqlite3.connect(daemon.database)) as connection, connection:
+        connection.execute(old)
+    stub = daemon.query("SELECT bundle FROM model_version")
+    daemon.start()
+    drop(daemon, 60, "a")
+    until(lambda: daemon.states().get("done"))
+    ran = daemon.run("prune", "--format", "json")
+    removed = {row["what"]: row["removed"] for row in json.loads(ran.stdout)}
+    assert removed["events"] == 20_000 and removed["bundles"] == 0
+    daemon.until_done(60)
+    assert daemon.stop() == 0
+    assert daemon.query("SELECT count(*) FROM event WHERE kind = 'classified'") == [(60,)]
+    assert len((daemon.folder / "events.jsonl").read_text().splitlines()) == 60
+    assert daemon.query("SELECT bundle FROM model_version") == stub
     assert_nothing_is_lost_or_doubled(daemon)

@@ -65,8 +65,9 @@ def server():
     def broken(accept: str) -> Answer:
         raise RuntimeError("on purpose")
 
-    server = Server("127.0.0.1", 0)
-    server.start({"/metrics": lambda accept: Answer(b"told\n"), "/broken": broken})
+    pages = {"/metrics": lambda accept: Answer(b"told\n"), "/broken": broken}
+    server = Server("127.0.0.1", 0, pages)
+    server.start()
     yield server
     server.stop()
 
@@ -134,10 +135,10 @@ def test_silent_and_broken_clients_hold_up_nobody(server):
 
 def test_it_listens_to_ipv6_too():
     try:
-        server = Server("::1", 0)
+        server = Server("::1", 0, {"/metrics": lambda accept: Answer(b"told\n")})
     except OSError:
         pytest.skip("this machine has no IPv6")
-    server.start({"/metrics": lambda accept: Answer(b"told\n")})
+    server.start()
     with urllib.request.urlopen(f"http://[::1]:{server.port}/metrics", timeout=10) as response:
         assert response.read() == b"told\n"
     server.stop()
@@ -174,6 +175,20 @@ def test_an_address_of_another_machine_is_refused(tmp_path):
         monitoring(tmp_path, f"metrics: {{host: 192.0.2.1, port: {free_port()}}}"),
     ):
         pass
+
+
+def test_before_the_database_is_open_it_is_alive_and_not_ready(tmp_path):
+    port = free_port()
+    with monitoring(tmp_path, f"metrics: {{port: {port}}}"):
+        found = {}
+        for path in ("/healthz/live", "/healthz/ready", "/metrics"):
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as client:
+                client.request("GET", path)
+                response = client.getresponse()
+                found[path] = (response.status, response.read().decode())
+    assert found["/healthz/live"] == (200, "alive\n")
+    opening = (503, "the database is being opened\n")
+    assert found["/healthz/ready"] == found["/metrics"] == opening
 
 
 def test_null_switches_it_off(tmp_path):

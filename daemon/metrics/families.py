@@ -8,7 +8,7 @@ MILLISECONDS_TO_MINUTES = (
 )  # fmt: skip
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STAGES = ("waiting", "decoding", "inference", "recording", "delivering")
-DATABASE, DAEMON, MACHINE = "the database", "the daemon since its start", "the machine"
+DATABASE, DAEMON, MACHINE = "the database", "the daemon", "the machine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ class Gathering(Collector):
         self._database = database
         self._version = version
         self._clock = clock
+        self._alone = threading.Lock()  # two who ask at once would count a run twice
         self._runs = vitals.RunCounts()
         self._queue = vitals.Sparing(queries.unfinished, clock)
         self._backlogs = vitals.Sparing(vitals.backlogs, clock)
@@ -56,7 +58,7 @@ class Gathering(Collector):
         yield from _gauges(self._daemon(health))
         yield from _gauges(self._machine(health))
         try:
-            with reading(self._engine) as connection:
+            with self._alone, reading(self._engine) as connection:
                 told = [*self._told(connection, health)]
         except DatabaseError:
             yield _gauge(f.DATABASE_UP, {(): 0})
@@ -75,9 +77,9 @@ class Gathering(Collector):
 
     def _machine(self, health: Health) -> Figures:
         yield f.MEMORY, _memory(os.getpid(), health.training)
-        disks = {(name,): shutil.disk_usage(path) for name, path in self._places.items()}
-        yield f.DISK_FREE, {name: disk.free for name, disk in disks.items()}
-        yield f.DISK_SIZE, {name: disk.total for name, disk in disks.items()}
+        disks = {name: _disk(path) for name, path in self._places.items()}
+        yield f.DISK_FREE, {(name,): disk[0] for name, disk in disks.items() if disk}
+        yield f.DISK_SIZE, {(name,): disk[1] for name, disk in disks.items() if disk}
         if self._database is not None:
             yield (
                 f.DATABASE_BYTES,
@@ -129,6 +131,15 @@ def _memory(main: int, training: int | None) -> Samples:
         ("workers",): sum(map(processes.resident_bytes, others)),
         ("training",): sum(map(processes.resident_bytes, learning)),
     }
+
+
+def _disk(path: Path) -> tuple[int, int] | None:
+    """Return free and all bytes of a place's disk, None where it is gone."""
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None
+    return usage.free, usage.total
 
 
 def _size(path: Path) -> int:

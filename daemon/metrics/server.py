@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any
 _log = logging.getLogger("classifyd.metrics")
 _PATIENCE_S = 5.0
 _MOST_CLIENTS = 16
+_REST_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,12 @@ Page = Callable[[str], Answer]
 
 
 class Server:
-    """Listens from the beginning, and answers once started."""
+    """Listens from the beginning, and answers once started; `pages`, by path, may be replaced."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
         """Bind the address; raises `OSError` where that is not possible."""
         self._tcp = _Tcp(host, port)
+        self.pages = pages
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._stopping = False
 
@@ -49,9 +52,17 @@ class Server:
         """The port that is listened on."""
         return int(self._tcp.server_address[1])
 
-    def start(self, pages: Mapping[str, Page]) -> None:
-        """Answer from now on with these pages, by path."""
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """What is answered."""
+        return self._tcp.pages
+
+    @pages.setter
+    def pages(self, pages: Mapping[str, Page]) -> None:
         self._tcp.pages = pages
+
+    def start(self) -> None:
+        """Answer from now on."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -85,6 +96,14 @@ class _Tcp(ThreadingMixIn, TCPServer):
         self._clients: deque[socket.socket] = deque()
         self._lock = threading.Lock()
         super().__init__((str(address[0]), port), _Handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; where that fails (too many open files), not at once again."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_REST_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer on a thread; of too many clients the oldest is cut off."""
@@ -134,14 +153,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> Answer:
         if self._tcp.is_private and not _is_near(self.headers.get("Host"), self._tcp.host):
             return _said(HTTPStatus.FORBIDDEN, "ask by an address of this machine, or localhost")
-        page = self._tcp.pages.get(self.path.partition("?")[0])
+        path = self.path.partition("?")[0]
+        page = self._tcp.pages.get(path)
         if page is None:
             known = "  ".join(self._tcp.pages)
             return _said(HTTPStatus.NOT_FOUND, f"there is no such page; known: {known}")
         try:
             return page(self.headers.get("Accept", ""))
         except Exception:
-            _log.exception("page %s failed", self.path)
+            _log.exception("page %s failed", path)
             return _said(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why")
 
     def _send(self, answer: Answer, *headers: tuple[str, str]) -> None:
