@@ -26,6 +26,7 @@ _COMMANDS = {
     "labels": "daemon.cli.labels",
     "review": "daemon.cli.review",
     "status": "daemon.cli.status",
+    "sinks": "daemon.cli.sinks",
     "doctor": "daemon.cli.doctor",
     "retrain": "daemon.cli.retrain",
     "runs": "daemon.cli.runs",
