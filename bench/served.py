@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.models import Model
+from bench.plan import ROOT
 from bench.processes import children, cpu_seconds
 from daemon.app import Wiring, upgraded_engine
 from daemon.compiling import Row
@@ -110,11 +113,11 @@ class Daemon:
         if self._daemon.process is not None and self._daemon.process.poll() is None:
             self._daemon.stop()
 
-    def command(self, *arguments: str) -> None:
-        """Run another command on the same configuration."""
-        ran = self._daemon.run(*arguments)
-        if ran.returncode:
-            raise RuntimeError(f"{' '.join(arguments)}: {ran.stderr}")
+    def compare_again(self) -> None:
+        """Compile and compare with Keras on the photographs that there are now."""
+        command = [sys.executable, "-m", "daemon", "models", "compile", "--anew"]
+        command += ["--config", str(self._daemon.config)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database."""
