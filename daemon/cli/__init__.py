@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from daemon.errors import ClassifydError
+from daemon.errors import EXIT_TRY_AGAIN, ClassifydError, is_full
+from daemon.text import printable
 
 _COMMANDS = {
     "run": "daemon.cli.run",
@@ -114,7 +115,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except ClassifydError as error:
-        click.echo(f"classifyd: {error}", err=True)
+        click.echo("\n".join(map(printable, f"classifyd: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -125,6 +126,12 @@ def main() -> None:
         # The reader (head, less) has gone: not an error; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = error.filename2 or error.filename or "a file"
+        click.echo(f"classifyd: {where}: {error.strerror}; make room on its disk", err=True)
+        sys.exit(EXIT_TRY_AGAIN)
 
 
 def config_from_arguments(arguments: list[str]) -> Path | None:
