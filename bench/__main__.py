@@ -56,7 +56,7 @@ def _read_arguments() -> tuple[Plan, Path]:
         runtimes=tuple(given.runtimes or ()),
         rivals=tuple(given.rivals),
         images=given.images,
-        seconds=given.seconds,
+        turn_seconds=given.turn_seconds,
         repeats=given.repeats,
         memory_images=given.memory_images,
         rows=tuple(given.rows),
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--runtimes", nargs="+", choices=tuple(RUNTIMES), help="in which each is measured")
     add("--rivals", nargs="*", choices=tuple(TITLES), default=tuple(TITLES), help="beside it")
     add("--images", type=_positive, default=200, help="different photographs")
-    add("--seconds", type=float, default=4.0, help="that a turn of the speed section takes")
+    add("--turn-seconds", type=float, default=4.0, help="that a turn of the speed section takes")
     add("--repeats", type=_positive, default=5, help="turns, and runs of each command and query")
     add("--memory-images", type=_positive, default=20_000, help="images of the memory section")
     add("--rows", nargs="+", type=_positive, default=_ROWS, help="predictions in the database")

@@ -71,7 +71,7 @@ def _rows(plan: Plan, folder: Path, pictures: Pictures, say: Say) -> list[Sequen
             place.mkdir()
             fill(place / "classifyd.db", count, time.time())
             say(f"growth: {count:,} predictions are made")
-            daemons.append(stack.enter_context(Daemon(place, model)))
+            daemons.append(stack.enter_context(Daemon(place, model.bundle)))
         return _turns(plan, folder, plan.rows, daemons, pictures, say)
 
 
@@ -91,7 +91,7 @@ def _classes(plan: Plan, folder: Path, pictures: Pictures, say: Say) -> list[Seq
         for count in plan.classes:
             model = make_model(BUNDLED, folder / "bundles", count)
             say(f"growth: a model of {count:,} classes is made")
-            daemons.append(stack.enter_context(Daemon(folder / str(count), model)))
+            daemons.append(stack.enter_context(Daemon(folder / str(count), model.bundle)))
         return _turns(plan, folder, plan.classes, daemons, pictures, say)
 
 
@@ -125,7 +125,7 @@ def _turns(
 def _files(folder: Path, count: int, say: Say) -> Sequence[Cell]:
     """Start a daemon on so many files that it knows."""
     model = make_model(BUNDLED, folder)
-    daemon = Daemon(folder / "daemon", model)
+    daemon = Daemon(folder / "daemon", model.bundle)
     with daemon:  # it makes the database, and the compiled form
         (title,) = daemon.query("SELECT title FROM source_state")[0]
     known_files(daemon.database, title, list(_made(daemon.inbox, count)))

@@ -41,7 +41,7 @@ def measure(plan: Plan, say: Say) -> Section:
         model = make_model(BUNDLED, folder)
         pictures = small_images(folder / "outbox", plan.memory_images)
         say(f"memory: {pictures.what} are ready")
-        with Daemon(folder / "daemon", model) as daemon:
+        with Daemon(folder / "daemon", model.bundle) as daemon:
             marks = list(_marks(daemon, pictures.files, say))
     notes = (
         f"{pictures.what} through {model.what}, in one run; memory is the proportional set"

@@ -22,7 +22,7 @@ class Plan:
     runtimes: tuple[str, ...]
     rivals: tuple[str, ...]
     images: int
-    seconds: float
+    turn_seconds: float
     repeats: int
     memory_images: int
     rows: tuple[int, ...]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.models import Model
 from bench.plan import ROOT
 from bench.processes import children, cpu_seconds
 from daemon.app import Wiring, upgraded_engine
@@ -52,16 +51,15 @@ class Run:
 
 
 class Daemon:
-    """Runs while in context, warm and watching its inbox; serves a model with the defaults."""
+    """Runs while in context, warm and watching its inbox; serves a bundle with the defaults."""
 
     def __init__(
-        self, folder: Path, model: Model | None, settings: Mapping[str, Any] | None = None
+        self, folder: Path, bundle: Path, settings: Mapping[str, Any] | None = None
     ) -> None:
         self.folder = folder
         defaults: dict[str, Any] = {"runtime": "auto", "plugins": []}
         self._daemon = DaemonProcess(folder, {**defaults, **(settings or {})})
-        if model is not None:
-            self._daemon.deploy(model.bundle)
+        self._daemon.deploy(bundle)
         self.first_ready_s = 0.0
 
     @property
@@ -145,7 +143,7 @@ class Daemon:
         until all are committed."""
         workers = children(self.pid)
         cpu = cpu_seconds([self.pid]), cpu_seconds(workers)
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             first = _rows(connection)
             began = time.perf_counter()
             for path in files:
@@ -176,7 +174,7 @@ class Daemon:
 
     def database_bytes(self) -> int:
         """Return how large the database is, without its write-ahead log."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             pages = _value(connection, "PRAGMA page_count")
             return pages * _value(connection, "PRAGMA page_size")
 
@@ -187,7 +185,8 @@ class Daemon:
             said = "\n".join(tail)
             raise RuntimeError(f"the daemon does not go on ({where}); it said last:\n{said}")
 
-    def _connect(self) -> sqlite3.Connection:
+    def connect(self) -> sqlite3.Connection:
+        """Open the database for reading."""
         name = f"file:{self.database}?mode=ro"
         return sqlite3.connect(name, uri=True, isolation_level=None)
 

@@ -95,7 +95,7 @@ def _case(
     settings = {"runtime": RUNTIMES[runtime], "agreement": ANY}
     turns: list[Turn] = []
     with ExitStack() as stack:
-        daemon = stack.enter_context(Daemon(folder / "daemon", model, settings))
+        daemon = stack.enter_context(Daemon(folder / "daemon", model.bundle, settings))
         rivals = {
             way: stack.enter_context(Rival(way, daemon.setup(), folder)) for way in plan.rivals
         }
@@ -116,7 +116,7 @@ def _count(plan: Plan, rivals: Mapping[str, Rival], files: Sequence[Path]) -> in
     if "bare" not in rivals:
         return plan.images
     rivals["bare"].run(files)
-    return max(plan.images // 2, int(plan.seconds * rivals["bare"].run(files).speed))
+    return max(plan.images // 2, int(plan.turn_seconds * rivals["bare"].run(files).speed))
 
 
 def _turn(

@@ -48,7 +48,7 @@ def _row(
     folder: Path, model: Model, pictures: Pictures, runtime: str, repeats: int
 ) -> tuple[Cell, ...]:
     settings = {"runtime": RUNTIMES.get(runtime, runtime), "agreement": ANY}
-    with Daemon(folder / "daemon", model, settings) as daemon:
+    with Daemon(folder / "daemon", model.bundle, settings) as daemon:
         daemon.stop()
         again = []
         for _ in range(repeats):

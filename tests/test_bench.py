@@ -40,8 +40,8 @@ def test_every_section_is_measured_and_written_down(tmp_path):
 def test_the_daemon_comes_near_to_a_bare_script_and_far_beyond_a_plain_loop(tmp_path):
     """By processor time, which tells the same on a machine that has other things to do; and with
     a wide margin, since this is to notice what got slow, not to measure."""
-    run = "speed --models compact --runtimes openvino --rivals bare plain --repeats 2 --seconds 1"
-    *_, costs = measured(tmp_path, *run.split())["speed"]
+    what = "speed --models compact --runtimes openvino --rivals bare plain"
+    *_, costs = measured(tmp_path, *what.split(), "--repeats", "2", "--turn-seconds", "1")["speed"]
     of = dict(zip(costs["columns"], costs["rows"][0], strict=True))
     daemon = of["main process"] + of["workers"]
     assert of["(f) bare script"] > 0.5 * daemon
