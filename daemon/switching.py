@@ -42,6 +42,11 @@ class Switcher:
         self.last_error: str | None = None
 
     @property
+    def starting(self) -> str | None:
+        """The name of the model version whose workers are being started."""
+        return self._starting.name if self._starting else None
+
+    @property
     def is_settled(self) -> bool:
         """Whether the active version is served, or was tried and cannot be."""
         is_idle = self._starting is None and not self._anew

@@ -39,6 +39,7 @@ def complaint(path: Path | None, environ: dict[str, str] | None = None) -> str:
 
 
 def generator():
+    sys.path.insert(0, str(ROOT / "docs"))  # as for a script
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
