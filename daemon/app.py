@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
     from daemon.labelling import Labelling
+    from daemon.observing import Observer
     from daemon.pipeline import Lane
     from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
@@ -98,10 +99,23 @@ def require_room_to_train(settings: Settings) -> None:
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
-    """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import install_bundle
+    """Copy a bundle into the state folder and register it as a model version.
 
-    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+    Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
+    """
+    from daemon.artifacts import install_bundle, registering
+    from daemon.errors import BundleError, NoRoomError, is_full, way_out
+
+    folder = settings.state_dir / "models"
+    try:
+        with registering(folder):
+            return register_installed(models, install_bundle(source, folder), now)
+    except OSError as error:
+        kind = NoRoomError if is_full(error) else BundleError
+        raise kind(
+            f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
+            f"{way_out(error)}"
+        ) from error
 
 
 def register_installed(
@@ -172,6 +186,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 
@@ -250,20 +265,23 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine") -> "Service":
-        """Wire a service over an open, upgraded database."""
+    def service(self, engine: "Engine", observer: "Observer | None" = None) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work."""
+        from daemon.observing import Nobody
         from daemon.service import Service
 
-        return Service(self._parts(engine))
+        return Service(self._parts(engine, observer or Nobody()))
 
-    def _parts(self, engine: "Engine") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer") -> "Parts":
         from daemon.arrivals import Arrivals
+        from daemon.artifacts import adopt
         from daemon.clock import utc_text
         from daemon.delivery import sink_names
         from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
+        from daemon.observing import ObservedSink
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
@@ -281,16 +299,21 @@ class Wiring:
         settings = self.loaded.settings
         names = sink_names([choice.name for choice in settings.sinks])
         built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
-        sinks = dict(zip(names, built, strict=True))
-        clean_leftovers(settings.state_dir / "models")
-        models = Models(engine)
-        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        sinks = {
+            name: ObservedSink(name, sink, observer, self.clock)
+            for name, sink in zip(names, built, strict=True)
+        }
+        models, folder = Models(engine), settings.state_dir / "models"
+        now = utc_text(self.clock.now())
+        clean_leftovers(folder)
+        adopt(folder, models.bundles, lambda bundle: register_installed(models, bundle, now))
+        ensure_active_model(models, settings, now)
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)
         recorder = Recorder(engine, owner, names, Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
 
         def start(lane: Lane, version: Version) -> None:

@@ -1,19 +1,24 @@
 """Bundles on disk: written atomically beside their place, then never modified."""
 
+import contextlib
+import fcntl
 import hashlib
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.classifier import layer_modules
-from daemon.durable import publish
+from daemon.durable import make_folder, publish
 from daemon.errors import BundleError
+from daemon.lock import locked_folder
 from daemon.manifest import Manifest, StoredFile, parse_manifest
 
 if TYPE_CHECKING:
     import keras
 
+_log = logging.getLogger("classifyd.model")
 MODEL_FILE = "model.keras"
 MANIFEST_FILE = "manifest.json"
 
@@ -70,6 +75,34 @@ def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
 def digest(bundle: Path) -> str:
     """SHA-256 (hex) of the manifest, which holds the hash of all else: a model's identity."""
     return hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
+
+
+@contextlib.contextmanager
+def registering(folder: Path) -> Iterator[None]:
+    """Keep others from looking for unregistered bundles, from writing one to registering it."""
+    make_folder(folder)
+    with locked_folder(folder, fcntl.LOCK_SH):
+        yield
+
+
+def adopt(
+    folder: Path, names: Callable[[], Collection[str]], register: Callable[[Path], object]
+) -> None:
+    """Register each bundle that a killed process wrote and could not: all but those of `names`.
+
+    Does nothing while somebody writes there. A damaged bundle is left where it is, and told.
+    """
+    if not folder.is_dir():
+        return
+    with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        known = names()
+        for bundle in sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST_FILE}")):
+            if bundle.name not in known:
+                try:
+                    register(bundle)
+                    _log.info("%s was written but not registered: it is a candidate", bundle)
+                except BundleError as error:
+                    _log.warning("%s belongs to no model version: %s", bundle, error)
 
 
 _AGAIN = "import or train the model again"

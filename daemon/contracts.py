@@ -16,6 +16,7 @@ from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.options import ConfigPath as ConfigPath
 from daemon.options import Factory as Factory
 from daemon.options import Options as Options
+from daemon.options import PeerName as PeerName
 from daemon.options import plain_path as plain_path
 from daemon.preprocessing import Scaling
 from daemon.work import DecodeLimits as DecodeLimits

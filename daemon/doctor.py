@@ -233,3 +233,20 @@ def check_daemon(beat: Heartbeat | None) -> Finding:
             f"look at its log; kill {beat.pid} and start it again: no file is lost",
         )
     return ok("daemon", f"is {beat.phase} (process {beat.pid})")
+
+
+def check_metrics(
+    port: int | None, trouble: tuple[str, str] | None, holder: int | None, daemon: int | None
+) -> Finding:
+    """The port of the metrics must be free, or the running daemon's own.
+
+    `trouble` says why it cannot be listened on, and the remedy; `holder` is the process that
+    listens there and `daemon` the one that runs, as far as they are known.
+    """
+    if port is None:
+        return ok("metrics", "are switched off")
+    if trouble is None:
+        return ok("metrics", f"port {port} is free")
+    if daemon is not None and holder in (daemon, None):
+        return ok("metrics", f"port {port} is the daemon's (process {daemon})")
+    return fail("metrics", *trouble)

@@ -63,6 +63,7 @@ class FileRef:
     `known`: SHA-256 (hex) of contents of the same size that this model version has already
     classified; a worker that meets one of them neither decodes nor runs the model.
     `attempts`: how often it failed before.
+    `waited_s`: how many seconds ago it was found.
     """
 
     file_id: int
@@ -70,6 +71,7 @@ class FileRef:
     stat: FileStat
     known: frozenset[str] = frozenset()
     attempts: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds that a batch took in its worker: reading and decoding, and the model."""
+
+    decoding_s: float = 0.0
+    inference_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
@@ -163,7 +173,7 @@ class BatchResult:
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
     is_crash: bool = False
-    seconds: float = 0.0
+    took: Took = Took()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class NotAnImageError(ImageError):
     """The bytes are no image of an accepted format: the file is ignored, not quarantined."""
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether a disk or a quota is used up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def way_out(error: OSError) -> str:
     """Say what to do about a place that could not be made or written."""
     match error.errno:

@@ -40,6 +40,18 @@ ConfigPath = Annotated[Path, BeforeValidator(possible_path), AfterValidator(_fro
 file's folder (validation context `base`)."""
 
 
+def _known_peer(name: str, info: ValidationInfo) -> str:
+    unknown = (info.context or {}).get("unknown_peer", lambda _: None)(name)
+    if unknown is not None:
+        raise ValueError(unknown)
+    return name
+
+
+PeerName = Annotated[str, AfterValidator(_known_peer)]
+"""The name of a plugin of the same kind (validation context `unknown_peer`, which says what is
+wrong with a name, if anything)."""
+
+
 class Options(BaseModel):
     """Base of every plugin's options: strict, frozen, unknown keys refused."""
 

@@ -10,6 +10,7 @@ from itertools import count
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Executor
 from daemon.domain import Batch, BatchResult, FileRef, Outcome, OutcomeKind
+from daemon.observing import Nobody, Observer
 from daemon.store.inbox import Inbox
 from daemon.store.recording import Recorded, Recorder
 
@@ -59,11 +60,19 @@ Backlog = Callable[[int, int], Sequence[FileRef]]
 class Pipeline:
     """Keeps the workers of the current lane busy and the database up to date."""
 
-    def __init__(self, inbox: Inbox, recorder: Recorder, rule: BatchRule, clock: Clock) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        recorder: Recorder,
+        rule: BatchRule,
+        clock: Clock,
+        observer: Observer | None = None,
+    ) -> None:
         self._inbox = inbox
         self._recorder = recorder
         self.rule = rule
         self._clock = clock
+        self._observer = observer or Nobody()
         self._ids = count(1)
         self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None
@@ -152,10 +161,11 @@ class Pipeline:
 
         When the database refuses, nothing has changed here, and it may be called again.
         """
-        outcomes = _blamed(result)
+        outcomes, began = _blamed(result), self._clock.elapsed()
         recorded = self._recorder.record(
             replace(result, outcomes=outcomes), utc_text(self._clock.now())
         )
+        self._observer.recorded(result, recorded.counts, self._clock.elapsed() - began)
         lane = self._lanes.pop(result.batch.batch_id)
         del lane.outstanding[result.batch.batch_id]
         looked = {outcome.file_id for outcome in outcomes}

@@ -78,6 +78,12 @@ class RetrainThread:
         self._step: object = None
         self._step_since = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """The process number of the run that goes on."""
+        process = self._process
+        return None if process is None else process.pid
+
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,9 +18,13 @@ Places = Mapping[str, Path]
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the bytes that this user may still write below a folder, made already or not."""
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    return shutil.disk_usage(existing).free
+    """Return the bytes that this user may still write below a folder, made already or not; a disk
+    that does not answer counts as empty, since it is not room that it lacks."""
+    try:
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        return shutil.disk_usage(existing).free
+    except OSError:
+        return sys.maxsize
 
 
 def require_room(places: Places, least: int | None, what: str, needs: int = 0) -> None:

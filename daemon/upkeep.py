@@ -63,11 +63,12 @@ class Upkeep:
         self._mind_clock()
         self._mind_log()
         if self._clock.elapsed() >= self._prune_at:
-            self._prune_at = self._clock.elapsed() + _EACH_PRUNE_S
+            self._prune_at = self._clock.elapsed() + _FIRST_PRUNE_S  # if this fails
             for removed in self._prune(self._clock.now(), self._stop.wait):
                 if removed.count:
                     megabytes = removed.size / 1e6
                     _log.info("pruned %d %s (%.1f MB)", removed.count, removed.what, megabytes)
+            self._prune_at = self._clock.elapsed() + _EACH_PRUNE_S
 
     def _mind_clock(self) -> None:
         """Prune by no clock that was set just now: with a wrong year everything would be old."""

@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What decoding one image may cost; past a limit the file is quarantined with the reason."""
+    """What decoding one image may cost; past a limit the file is quarantined with the reason.
+
+    `scaled` lets a JPEG be decoded at a fraction of its size where that is still large enough.
+    """
 
     max_pixels: int
     max_bytes: int
@@ -15,6 +18,7 @@ class DecodeLimits:
     timeout_s: float
     threads: int
     formats: frozenset[str]
+    scaled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

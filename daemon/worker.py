@@ -2,7 +2,7 @@
 pixels never cross a process boundary, and a crash, a hang or a memory bomb costs one worker."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon.contracts import DecodeLimits, Executable
-from daemon.domain import Batch, BatchResult, FileRef, ImageFacts, Outcome, OutcomeKind, Verdict
+from daemon.domain import (
+    Batch,
+    BatchResult,
+    FileRef,
+    ImageFacts,
+    Outcome,
+    OutcomeKind,
+    Took,
+    Verdict,
+)
 from daemon.errors import ImageError, NotAnImageError
 from daemon.images.decode import decode
 from daemon.preprocessing import Geometry
@@ -24,7 +33,10 @@ _Alarm = Callable[[float], None]
 
 
 class Worker:
-    """Decodes a batch on threads straight into one array, then scores it at once.
+    """Decodes on threads straight into one array, and scores that at once, `size` images a time.
+
+    A batch may hold more: small portions stay in the processor's cache, while messages and
+    transactions are as few as the batches are large.
 
     `alarm` is set for longer than a decoder may take whenever one begins, and to 0 when all have
     ended: it is to end a process in which not even this class notices that one hangs.
@@ -36,13 +48,16 @@ class Worker:
         read: _Read,
         geometry: Geometry,
         limits: DecodeLimits,
+        size: int,
         alarm: _Alarm = lambda seconds: None,
     ) -> None:
         self._executable = executable
         self._read = read
         self._geometry = geometry
         self._limits = limits
+        self._size = size
         self._alarm = alarm
+        self._pixels = np.empty((0, geometry.height, geometry.width, 3), np.uint8)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
         self.is_stuck = False
         """A decoding thread hangs and cannot be stopped: this process must be replaced."""
@@ -52,37 +67,61 @@ class Worker:
 
         Raises only what the model raises.
         """
-        began = time.perf_counter()
-        pixels = np.empty(
-            (len(batch.files), self._geometry.height, self._geometry.width, 3), np.uint8
-        )
+        began, inference_s = time.perf_counter(), 0.0
         seen = Seen()
+        outcomes: list[Outcome] = []
+        for start in range(0, len(batch.files), self._size):
+            if not self.is_stuck:
+                files = batch.files[start : start + self._size]
+                found, scoring_s = self._portion(files, batch.roots, seen)
+                outcomes += found
+                inference_s += scoring_s
+        took = Took(time.perf_counter() - began - inference_s, inference_s)
+        return BatchResult(batch, tuple(_agreed(outcomes, batch)), took=took)
+
+    def _portion(
+        self, files: Sequence[FileRef], roots: tuple[bytes, ...], seen: Seen
+    ) -> tuple[tuple[Outcome, ...], float]:
+        """Return the outcomes, and the seconds that the model took."""
+        pixels = self._room(len(files))
         started: dict[int, float] = {}
+        found: dict[int, Outcome] = {}
+        slots = iter(range(len(files)))
 
-        def prepare(slot: int) -> Outcome:
-            started[slot] = time.monotonic()
-            self._alarm(2 * self._limits.timeout_s + 5.0)
-            return self._prepare(batch.files[slot], batch.roots, pixels[slot], seen)
+        def prepare() -> None:
+            for slot in slots:  # shared by the threads: each takes the next
+                started[slot] = time.monotonic()
+                self._alarm(2 * self._limits.timeout_s + 5.0)
+                found[slot] = self._prepare(files[slot], roots, pixels[slot], seen)
 
-        slots = {self._pool.submit(prepare, slot): slot for slot in range(len(batch.files))}
-        self._wait(slots, started)
+        threads = min(self._limits.threads, len(files))
+        self._wait([self._pool.submit(prepare) for _ in range(threads)], started, found)
         self._alarm(0.0)
-        done = {future: slot for future, slot in slots.items() if future.done()}
-        found = {slot: future.result() for future, slot in done.items() if not future.cancelled()}
-        found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
-        outcomes = tuple(_agreed(self._score(found, pixels), batch))
-        return BatchResult(batch, outcomes, seconds=time.perf_counter() - began)
+        done = dict(found)  # a thread that was given up may still add to it
+        done |= {slot: self._late(files[slot]) for slot in started if slot not in done}
+        decoded = time.perf_counter()
+        outcomes = self._score(done, pixels)
+        return outcomes, time.perf_counter() - decoded
 
-    def _wait(self, slots: dict[Future[Outcome], int], started: dict[int, float]) -> None:
+    def _room(self, count: int) -> "NDArray[np.uint8]":
+        """Return pixels `uint8[count, H, W, 3]`, the same memory each time."""
+        if len(self._pixels) < count:
+            self._pixels = np.empty((count, *self._pixels.shape[1:]), np.uint8)
+        return self._pixels[:count]
+
+    def _wait(
+        self, threads: Sequence[Future[None]], started: dict[int, float], found: dict[int, Outcome]
+    ) -> None:
         """Wait for the decoders, but not for one that outstays its time."""
-        waiting = set(slots)
-        while waiting := wait(waiting, timeout=0.25).not_done:
+        while busy := wait(threads, timeout=0.25).not_done:
             limit = time.monotonic() - self._limits.timeout_s
-            late = {future for future in waiting if started.get(slots[future], limit) < limit}
-            if late and late == {future for future in waiting if slots[future] in started}:
+            late = [slot for slot in list(started) if slot not in found and started[slot] < limit]
+            if len(late) >= len(busy):
                 self.is_stuck = True
                 self._pool.shutdown(wait=False, cancel_futures=True)
                 return
+        for thread in threads:
+            thread.result()
 
     def _late(self, ref: FileRef) -> Outcome:
         reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"
@@ -127,7 +166,7 @@ class Worker:
         return tuple(found[slot] for slot in sorted(found))
 
 
-def _agreed(outcomes: tuple[Outcome, ...], batch: Batch) -> Iterator[Outcome]:
+def _agreed(outcomes: Sequence[Outcome], batch: Batch) -> Iterator[Outcome]:
     """The same bytes twice in one batch: what became of the first becomes of the others too.
 
     Where the first hangs in its decoder, the others have no outcome and go again.

@@ -7,13 +7,14 @@ import resource
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.contracts import DecodeLimits, WorkerSetup
-from daemon.domain import Batch, BatchResult
+from daemon.domain import Batch, BatchResult, Outcome, Took
 from daemon.errors import ClassifydError
 from daemon.growth import Growth
 from daemon.quiet import hush_pillow
@@ -28,9 +29,21 @@ READY = "ready"
 EXIT_REPLACED = 70
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's `BatchResult` without the batch, which the other side has.
+
+    `last` says why the process ends with it and must be replaced, if it does.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    failure: str | None
+    took: Took
+    last: str | None
+
+
 def main(pipe: Connection, setup: WorkerSetup) -> None:
-    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result and,
-    where it was the last, why this process must be replaced."""
+    """Warm up, say `ready` (or why not, as text), then answer each `Batch`."""
     _end_with_parent()
     _settle_process()
     try:
@@ -48,7 +61,7 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
         except Exception as error:
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
         last = "a decoder hangs in it" if worker.is_stuck else growth.complaint()
-        pipe.send((result, last))
+        pipe.send(Answer(result.outcomes, result.failure, result.took, last))
         if last is not None:
             os._exit(EXIT_REPLACED)  # a thread that hangs cannot be joined
 
@@ -123,7 +136,8 @@ def _build(setup: WorkerSetup) -> "Worker":
         has_novelty=manifest.has_novelty,
     )
     gc.freeze()
-    return Worker(executable, read, manifest.geometry, setup.limits, _alarm)
+    size = min(setup.batch_size or setup.max_batch, setup.max_batch)
+    return Worker(executable, read, manifest.geometry, setup.limits, size, _alarm)
 
 
 def _executable(runtime: "Runtime", setup: WorkerSetup) -> "Executable":

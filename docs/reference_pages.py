@@ -1,6 +1,7 @@
-"""Writes the reference of the database out of its schema, and of the commands out of their help.
+"""Writes the reference of the database out of its schema, of the commands out of their help, and
+of the metrics out of their declarations.
 
-`python docs/reference_pages.py` writes both pages.
+`python docs/reference_pages.py` writes the pages.
 """
 
 import inspect
@@ -16,6 +17,8 @@ import click
 from sqlalchemy import Column, Table
 
 from daemon.cli import _COMMANDS, cli
+from daemon.config.sections import MetricsSettings
+from daemon.metrics.families import COUNTED, GATHERED
 from daemon.store.migrate import known_head, upgrade
 from daemon.store.schema import Base
 
@@ -66,12 +69,28 @@ error.
 """
 
 
+METRICS_HEAD = """\
+# Metrics
+
+<!-- Written by docs/reference_pages.py; change daemon/metrics/families.py instead. -->
+
+What `http://127.0.0.1:{port}/metrics` tells, in Prometheus' text format or, to those who accept it,
+OpenMetrics; [Monitor the daemon](../how-to/monitor.md) tells how to use it. Beside these there are
+the `process_...` metrics of Python's client for the main process.
+
+A counter or histogram counts since the daemon's start. A gauge is looked up when it is asked for:
+in the daemon, on the machine, or in the database. All of it takes a few milliseconds with a million
+files.
+"""
+
+
 def pages() -> dict[Path, str]:
-    """Return both pages with their text."""
+    """Return the pages with their text."""
     reference = ROOT / "docs" / "reference"
     return {
         reference / "database.md": database_page(),
         reference / "commands.md": commands_page(),
+        reference / "metrics.md": metrics_page(),
     }
 
 
@@ -140,8 +159,24 @@ def _help(command: click.Command, parent: click.Context, name: str) -> Iterator[
             yield from _help(inner, context, inner_name)
 
 
+def metrics_page() -> str:
+    """Return the reference of every metric."""
+    parts = [METRICS_HEAD.format(port=MetricsSettings().port)]
+    titles = {"What is counted": COUNTED, "What is looked up": GATHERED}
+    for title, families in titles.items():
+        parts.append(f"## {title}\n\n| metric | kind | labels | of | meaning |")
+        parts.append("| --- | --- | --- | --- | --- |")
+        for each in families:
+            labels = ", ".join(f"`{label}`" for label in each.labels)
+            parts.append(
+                f"| `{each.shown}` | {each.kind} | {labels} | {each.of} | {each.meaning} |"
+            )
+        parts.append("")
+    return "\n".join(parts)
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(ROOT)}: written\n")

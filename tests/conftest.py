@@ -80,6 +80,7 @@ def classifyd(tmp_path, monkeypatch, capsys):
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "nice", lambda more: 0)
+    monkeypatch.setenv("CLASSIFYD_METRICS__PORT", "null")  # a daemon here may have the default
     on_terminate = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path) -> Ran:

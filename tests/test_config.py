@@ -324,6 +324,17 @@ def test_config_check_names_mistakes_in_plugin_options_too(write):
             "0.title: must be text, got []",
         ),
         ("database: postgresql://host/name\n", "'postgresql' is not supported"),
+        ("metrics: {port: 0}\n", "metrics.port: must be a whole number from 1 to 65535, or null"),
+        ("metrics: {host: 'a b'}\n", "metrics.host: must be an address"),
+        (
+            "retrain: {strategy: {name: auto, strategies: [probe, finetun]}}\n",
+            "strategies.1: there is no retrainer finetun; did you mean finetune? (known: auto,",
+        ),
+        ("retrain: {strategy: {name: auto, favourite: a}}\n", "favourite: there is no retrainer a"),
+        (
+            "retrain: {strategy: {name: auto, strategies: [auto]}}\n",
+            "strategy.strategies: auto cannot try itself",
+        ),
     ],
 )
 def test_config_check_refuses_what_would_end_the_start(write, text, says):

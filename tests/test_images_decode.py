@@ -206,6 +206,15 @@ def test_a_large_jpeg_decoded_at_a_scale_looks_the_same_and_tells_its_true_size(
     assert np.abs(exact.astype(int) - scaled).mean() < 2
 
 
+def test_every_pixel_of_a_large_jpeg_is_decoded_where_that_is_asked_for():
+    data = saved(scene(1600, 1200), "JPEG", quality=95)
+    whole, _ = pixels_of(data, allowed=limits(scaled=False))
+    with Image.open(io.BytesIO(data)) as image:
+        wanted = np.asarray(image.resize((32, 24), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(whole, wanted)
+    assert (pixels_of(data)[0] != wanted).any()
+
+
 # Facts
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from daemon.errors import DatabaseReplacedError, NoRoomError
+from daemon.errors import DatabaseReplacedError, NoRoomError, PassingDatabaseError
 from daemon.pruning import Removed
 from daemon.room import DiskGuard, require_room
 from daemon.store.database import open_engine, reading, writing
@@ -68,6 +68,18 @@ def test_it_prunes_soon_after_the_start_and_then_once_a_day(kept, caplog):
     kept.hours(48)
     assert len(kept.pruned) == 3
     assert "pruned 3 events (2.0 MB)" in caplog.text and "bundles" not in caplog.text
+
+
+def test_what_could_not_be_pruned_is_soon_tried_again(kept):
+    def refuse(now, pause):
+        kept.pruned.append(now)
+        raise PassingDatabaseError("the database is locked by another program")
+
+    kept.upkeep._prune = refuse
+    for _ in range(2):
+        with pytest.raises(PassingDatabaseError):
+            kept.hours(24)
+    assert kept.pruned[1] - kept.pruned[0] == 600.0
 
 
 @pytest.mark.parametrize("jump", [20 * 365 * 24 * HOUR, -20 * 365 * 24 * HOUR])

@@ -59,7 +59,8 @@ def make(model):
     read = partial(verdicts, classes=("dark", "bright"), reading="probabilities")
 
     def make(executable=model, **changes) -> Worker:
-        return Worker(executable, read, Geometry(8, 8), limits(**changes))
+        size = changes.pop("size", 32)
+        return Worker(executable, read, Geometry(8, 8), limits(**changes), size)
 
     return make
 
@@ -103,6 +104,17 @@ def test_each_file_gets_the_verdict_of_its_own_pixels(make, model, tmp_path):
     assert [outcome.sha256 for outcome in result.outcomes] == hashes
     assert [outcome.image.sha256 for outcome in result.outcomes] == hashes
     assert model.calls == [6]
+
+
+def test_a_large_batch_goes_through_the_model_in_portions_of_the_best_size(make, model, tmp_path):
+    paths = [put(tmp_path / f"{n}.png", png(n * 20, 12 + n)) for n in range(10)]
+    paths[3].write_bytes(paths[0].read_bytes())
+    result = make(size=4).process(batch(*paths))
+    assert model.calls == [3, 4, 2]
+    assert kinds(result) == ["classified"] * 3 + ["known"] + ["classified"] * 6
+    assert [outcome.file_id for outcome in result.outcomes] == list(range(1, 11))
+    labels = [outcome.verdict.label for outcome in result.outcomes if outcome.verdict]
+    assert labels == ["dark"] * 6 + ["bright"] * 3
 
 
 def test_the_outcome_carries_the_facts_of_the_image_and_of_the_file(make, tmp_path):

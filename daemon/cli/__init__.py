@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from daemon.errors import ClassifydError
+from daemon.errors import EXIT_TRY_AGAIN, ClassifydError, is_full
 
 _COMMANDS = {
     "run": "daemon.cli.run",
@@ -125,6 +125,12 @@ def main() -> None:
         # The reader (head, less) has gone: not an error; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = error.filename2 or error.filename or "a file"
+        click.echo(f"classifyd: {where}: {error.strerror}; make room on its disk", err=True)
+        sys.exit(EXIT_TRY_AGAIN)
 
 
 def config_from_arguments(arguments: list[str]) -> Path | None:

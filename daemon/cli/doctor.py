@@ -77,6 +77,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     if not broken:
         yield checks.check_weights(_weights_trouble(loaded))
     yield from _inotify(source_folders(loaded))
+    yield _metrics(loaded)
     yield from _database(loaded)
 
 
@@ -183,6 +184,21 @@ def _count_folders(roots: Sequence[Path], clock: Callable[[], float]) -> tuple[i
         except OSError:
             count -= 1
     return count, True
+
+
+def _metrics(loaded: "Loaded") -> Finding:
+    from daemon import monitoring, processes
+    from daemon.lock import database_lock
+    from daemon.store.database import sqlite_path
+
+    settings = loaded.settings.metrics
+    if settings.port is None:
+        return checks.check_metrics(None, None, None, None)
+    database = sqlite_path(loaded.settings.database)
+    running = None if database is None else database_lock(database).holder()
+    found = monitoring.look(settings)
+    trouble = None if found is None else (found.says, f"metrics.{found.key}: {found.remedy}")
+    return checks.check_metrics(settings.port, trouble, processes.listener(settings.port), running)
 
 
 def _database(loaded: "Loaded") -> Iterator[Finding]:

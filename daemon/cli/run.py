@@ -29,6 +29,7 @@ def run(config: Path | None) -> None:
       classifyd run --config /etc/cats.yaml  several daemons: one file each
     """
     from daemon import app, logs
+    from daemon.monitoring import monitored
     from daemon.reloading import Reloader
     from daemon.signals import Signals
 
@@ -39,9 +40,10 @@ def run(config: Path | None) -> None:
         wiring = app.Wiring(loaded)
         sources = wiring.sources()
         app.make_folders(loaded.settings)
-        with app.open_lock(loaded):
+        with app.open_lock(loaded), monitored(loaded) as monitor:
             engine = app.upgraded_engine(loaded)
-            service = wiring.service(engine)
+            service = wiring.service(engine, monitor.observer)
+            monitor.watch(engine, service)
             labels = {source.title for source in wiring.label_sources()}
             _greet(loaded, [source for source in sources if source.title not in labels])
             service.follow(sources, Reloader(wiring), signals)

@@ -17,9 +17,11 @@ from daemon.config.values import (
     Bytes,
     Confidence,
     Formats,
+    Host,
     ImageSize,
     LabelsFolder,
     Novelty,
+    Port,
     Room,
     Schedule,
     Threads,
@@ -121,6 +123,12 @@ class DecodeSettings(Strict):
         ge=64,
         le=1_048_576,
         description="Memory in megabytes that decoding may take in a worker (64 or more).",
+    )
+    scaled: bool = Field(
+        default=True,
+        strict=True,
+        description="Decode a large JPEG at a half, a quarter or an eighth of its size, where that "
+        "is still twice the model's input or more; false decodes every pixel.",
     )
     formats: Formats = Field(
         default=("jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"),
@@ -288,4 +296,20 @@ class LogSettings(Strict):
     )
     format: Literal["text", "json"] = Field(
         default="text", description="text for people, json for programs."
+    )
+
+
+class MetricsSettings(Strict):
+    """Figures for Prometheus (`/metrics`) and health checks (`/healthz`), over HTTP."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address that is listened on. No password protects it: give another than this "
+        "machine's own only in a network that you trust.",
+        examples=["0.0.0.0"],
+    )
+    port: Port = Field(
+        default=9764,
+        description="Port that is listened on (1 to 65535); each daemon on a machine needs one of "
+        "its own. null switches it off.",
     )

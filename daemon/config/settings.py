@@ -17,6 +17,7 @@ from daemon.config.sections import (
     DiskSettings,
     LabelsSettings,
     LogSettings,
+    MetricsSettings,
     ModelSettings,
     RetentionSettings,
     RetrainSettings,
@@ -91,6 +92,7 @@ class Settings(Strict):
     retention: Annotated[RetentionSettings, Section] = RetentionSettings()
     disk: Annotated[DiskSettings, Section] = DiskSettings()
     log: Annotated[LogSettings, Section] = LogSettings()
+    metrics: Annotated[MetricsSettings, Section] = MetricsSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),
         description="Plugins beside the installed ones: names of modules, or paths of .py files "

@@ -205,6 +205,34 @@ Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None
 VersionName = Annotated[str | None, AfterValidator(_version_name)]
 
 
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z:._%-]+", name):
+        raise ValueError("must be an address, such as 127.0.0.1 or ::1, or the name of a machine")
+    return name
+
+
+Host = Annotated[str, AfterValidator(_host)]
+"""An address or the name of a machine."""
+
+
+def _port(value: object) -> int | None:
+    match value:
+        case None:
+            return None
+        case int(port) if not isinstance(port, bool) and 1 <= port <= 65_535:
+            return port
+    raise ValueError("must be a whole number from 1 to 65535, or null")
+
+
+Port = Annotated[
+    int | None,
+    PlainValidator(_port),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65_535}, {"type": "null"}]}
+    ),
+]
+
+
 def _empty_section(value: object) -> object:
     return {} if value is None else value
 

@@ -56,7 +56,8 @@ def decode(
         with Image.open(io.BytesIO(data), formats=(_opener(name),)) as image:
             width, height = image.size
             _check_pixels(image, limits)
-            image.draft(None, _draft_size(geometry))
+            if limits.scaled:
+                image.draft(None, _draft_size(geometry))
             _check_memory(image, width * height, limits)
             image.load()
             exif = exif_of(image)
@@ -64,10 +65,10 @@ def decode(
             upright = to_rgb(image)
         if turn is not None:
             upright = upright.transpose(turn)
-        fit_into(upright, geometry, out)
+        whole = fit_into(upright, geometry, out)
         if turn in _SWAPPING:
             width, height = height, width
-        facts = name, width, height, taken_at(exif), perceptual_hash(upright)
+        facts = name, width, height, taken_at(exif), perceptual_hash(whole)
     return ImageFacts(sha256, len(data), *facts)
 
 

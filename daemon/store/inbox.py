@@ -17,17 +17,43 @@ from sqlalchemy import (
     update,
 )
 
+from daemon.clock import seconds_between
 from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.rows import STAT_COLUMNS, contents_of, known_rows, new_row, row_values
+from daemon.store.rows import STAT_COLUMNS, known_contents, known_rows, new_row, row_values
 from daemon.store.schema import File, SourceState
 from daemon.transitions import Known, Step, first_state, step
 
 # SQLite uses a partial index only where the query repeats its condition to the letter.
 WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
+)
+
+_NONE: frozenset[str] = frozenset()
+_OLDEST = (
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .order_by(File.next_try_at, File.id)
+    .limit(bindparam("most"))
+)
+_CLAIM = (
+    update(File)
+    .where(File.id.in_(_OLDEST.correlate(None)))
+    .values(
+        state=text("'claimed'"),
+        claimed_by=bindparam("b_owner"),
+        lease_until=bindparam("b_lease"),
+        state_at=bindparam("b_now"),
+    )
+    .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts, File.found_at)
+)
+_QUEUED = select(func.count()).select_from(
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .limit(bindparam("most"))
+    .subquery()
 )
 
 
@@ -176,36 +202,26 @@ class Inbox:
 
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
-        oldest = (
-            select(File.id)
-            .where(WAITING, File.state == FileState.QUEUED)
-            .order_by(File.next_try_at, File.id)
-            .limit(most)
-        )
-        claim = (
-            update(File)
-            .where(File.id.in_(oldest.correlate(None)))
-            .values(
-                state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
-            )
-            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
-        )
+        values = {"most": most, "b_owner": self._owner, "b_lease": lease, "b_now": now}
         with writing(self._engine) as connection:
-            rows = sorted(connection.execute(claim).all())
-            sizes = {row.size for row in rows}
-            known = {size: contents_of(connection, size, model_version_id) for size in sizes}
-        stats = {row.id: FileStat(*row[2:5]) for row in rows}
+            rows = sorted(connection.execute(_CLAIM, values))
+            known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts) for r in rows
+            FileRef(
+                file_id,
+                path,
+                FileStat(size, mtime_ns, inode),
+                known.get(size, _NONE),
+                attempts,
+                seconds_between(found_at, now),
+            )
+            for file_id, path, size, mtime_ns, inode, attempts, found_at in rows
         )
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
-        first = select(File.id).where(WAITING, File.state == FileState.QUEUED).limit(most)
         with reading(self._engine) as connection:
-            return connection.execute(
-                select(func.count()).select_from(first.subquery())
-            ).scalar_one()
+            return int(connection.execute(_QUEUED, {"most": most}).scalar_one())
 
     def release_claims(self, now: str) -> int:
         """Put back what a killed daemon had claimed; returns how many files."""

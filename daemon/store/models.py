@@ -79,6 +79,11 @@ class Models:
         with reading(self._engine) as connection:
             return list(map(_version, connection.execute(_versions())))
 
+    def bundles(self) -> frozenset[str]:
+        """Return the names of the bundles that model versions have."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(select(ModelVersion.bundle)).scalars())
+
     def find(self, name: str) -> Version:
         """Return the version of this name or number; raises `UsageError` with what is known."""
         versions = self.versions()

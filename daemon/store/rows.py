@@ -1,58 +1,66 @@
 """Rows of files as values: what is read for a decision, and what a sighting writes."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from daemon.domain import FileStat, FileState, Sighting
 from daemon.settle import settles_at_once
-from daemon.store.schema import File, Image, Prediction
+from daemon.store.schema import File
 from daemon.text import display_path
 from daemon.transitions import Known, first_state
 
 STAT_COLUMNS = (File.size, File.mtime_ns, File.inode)
+_STATES = {str(state): state for state in FileState}
 _MOST_KNOWN = 4096
+
+_KNOWN_ROWS = select(
+    File.path_bytes,
+    File.id,
+    *STAT_COLUMNS,
+    File.state,
+    File.reason,
+    File.removed_at.is_not(None),
+    File.source,
+).where(File.path_bytes.in_(bindparam("paths", expanding=True)), File.is_current == text("1"))
+
+# One query for all sizes, each answered from the index up to its own limit; CROSS keeps the order.
+_KNOWN_CONTENTS = text(
+    f"""
+    SELECT image.size, image.sha256 FROM json_each(:sizes) AS wanted
+    CROSS JOIN image ON image.id IN (
+        SELECT id FROM image WHERE size = wanted.value ORDER BY id DESC LIMIT {_MOST_KNOWN}
+    )
+    CROSS JOIN prediction ON image_id = image.id AND model_version_id = :version
+    """
+)
 
 
 def known_rows(connection: Connection, paths: Iterable[bytes]) -> dict[bytes, Known]:
     """Return the newest rows of these paths, by path."""
-    query = select(
-        File.path_bytes,
-        File.id,
-        *STAT_COLUMNS,
-        File.state,
-        File.reason,
-        File.removed_at,
-        File.source,
-    ).where(File.path_bytes.in_(list(paths)), File.is_current == text("1"))
     return {
-        row.path_bytes: Known(
-            row.id,
-            FileStat(row.size, row.mtime_ns, row.inode),
-            FileState(row.state),
-            row.reason,
-            row.removed_at is not None,
-            row.source,
+        path: Known(file_id, FileStat(size, mtime_ns, inode), _STATES[state], reason, gone, source)
+        for path, file_id, size, mtime_ns, inode, state, reason, gone, source in connection.execute(
+            _KNOWN_ROWS, {"paths": list(paths)}
         )
-        for row in connection.execute(query)
     }
 
 
-def contents_of(connection: Connection, size: int, model_version_id: int) -> frozenset[str]:
-    """Return the hashes of contents of this size that a model version has classified.
+def known_contents(
+    connection: Connection, sizes: Iterable[int], model_version_id: int
+) -> dict[int, frozenset[str]]:
+    """Return, by size, the hashes of contents that a model version has classified.
 
     Where thousands are of one size (uncompressed formats), only the newest are told: an older
     duplicate then costs one more run of the model, not each batch the reading of all.
     """
-    query = (
-        select(Image.sha256)
-        .join(Prediction, Prediction.image_id == Image.id)
-        .where(Image.size == size, Prediction.model_version_id == model_version_id)
-        .order_by(Image.id.desc())
-        .limit(_MOST_KNOWN)
-    )
-    return frozenset(connection.execute(query).scalars())
+    values = {"sizes": json.dumps(list(sizes)), "version": model_version_id}
+    known: dict[int, set[str]] = {}
+    for size, sha256 in connection.execute(_KNOWN_CONTENTS, values):
+        known.setdefault(size, set()).add(sha256)
+    return {size: frozenset(hashes) for size, hashes in known.items()}
 
 
 def row_values(sighting: Sighting, now: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from daemon.contracts import Executor, Factory, Options, WorkerSetup
 from daemon.domain import Batch, BatchResult
 from daemon.errors import RuntimeLoadError
 from daemon.hookspecs import hookimpl
-from daemon.worker_main import READY, main
+from daemon.worker_main import READY, Answer, main
 
 _START_S = 300.0
 _INFERENCE_S = 60.0
@@ -78,13 +78,11 @@ class _Process:
             answer = self._answer(deadline_s)
         except OSError:
             answer = None
-        match answer:
-            case (BatchResult() as result, None):
-                return result
-            case (BatchResult() as result, str(why)):
-                _log.warning("a worker is replaced: %s", why)
+        if isinstance(answer, Answer):
+            if answer.last is not None:
+                _log.warning("a worker is replaced: %s", answer.last)
                 self.kill()
-                return result
+            return BatchResult(batch, answer.outcomes, answer.failure, took=answer.took)
         failure = f"the worker {self._end(deadline_s)}"
         return BatchResult(batch, failure=failure, is_crash=self._is_own_fault())
 

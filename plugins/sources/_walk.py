@@ -98,15 +98,21 @@ class Walk:
     """One pass over a folder of the tree, following no symbolic link.
 
     `unread` lists what could not be read; `halted` is asked now and then whether to give up.
+    `whole`: the folder was renamed into place, so that its files are taken for finished.
     """
 
     def __init__(
-        self, tree: Tree, folder: bytes, halted: Callable[[], bool] = lambda: False
+        self,
+        tree: Tree,
+        folder: bytes,
+        halted: Callable[[], bool] = lambda: False,
+        whole: bool = False,
     ) -> None:
         self.unread: list[bytes] = []
         self._tree = tree
         self._folder = folder
         self._halted = halted
+        self._whole = whole
         self._finished = False
 
     @property
@@ -140,7 +146,7 @@ class Walk:
                 if self._halted():
                     return
                 if not stat.S_ISDIR(status.st_mode):
-                    yield self._tree.judge(path, status)
+                    yield self._tree.judge(path, status, self._whole)
                 elif self._tree.enters(path):
                     folders.append(path)
         self._finished = True
