@@ -13,6 +13,7 @@ import plugins
 from daemon.catalogue import Catalogue, check_titles
 from daemon.config import Loaded, Selection, Settings, load
 from daemon.domain import SCAN_TITLE
+from daemon.filing import keep_apart
 from daemon.label_sources import build_label_sources, has_many_labels
 from daemon.loader import load_plugins
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import click
     from sqlalchemy import Engine
 
-    from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
+    from daemon.contracts import DecodeLimits, LabelSource, Sink, Source, WorkerSetup
     from daemon.labelling import Labelling
     from daemon.observing import Observer
     from daemon.pipeline import Lane
@@ -220,6 +221,7 @@ class Wiring:
 
         self.loaded = loaded
         self._labels: tuple[Loaded, list[LabelSource]] | None = None
+        self._sinks: dict[str, Sink] | None = None
         self.clock = SystemClock()
         self.catalogue = make_catalogue(loaded.settings)
         for name, reason in self.catalogue.plugins.broken.items():
@@ -237,7 +239,18 @@ class Wiring:
         heard = zip(keys, self.label_sources(), strict=True)
         built |= {key: labels.folder for key, labels in heard if labels.folder is not None}
         check_titles(built, self.loaded.origins)
+        keep_apart(self.sinks().values(), built, self.loaded.origins)
         return list(built.values())
+
+    def sinks(self) -> dict[str, "Sink"]:
+        """Return the configured sinks by their names, built once; raises `ConfigError`."""
+        from daemon.delivery import sink_names
+
+        if self._sinks is None:
+            choices, base = self.loaded.settings.sinks, self.loaded.base
+            built = (self.catalogue.sinks.build(choice, base) for choice in choices)
+            self._sinks = dict(zip(sink_names([each.name for each in choices]), built, strict=True))
+        return self._sinks
 
     def label_sources(self) -> list["LabelSource"]:
         """Return the configured label sources, built once; raises `ConfigError`."""
@@ -276,7 +289,7 @@ class Wiring:
         from daemon.arrivals import Arrivals
         from daemon.artifacts import adopt
         from daemon.clock import utc_text
-        from daemon.delivery import sink_names
+        from daemon.delivery import Delivery
         from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
@@ -294,15 +307,11 @@ class Wiring:
         from daemon.store.recording import Recorder
         from daemon.switching import Switcher
         from daemon.tries import Tries
-        from daemon.watchers import DeliveryThread, LabelThreads
+        from daemon.watchers import DeliveryThreads, LabelThreads
 
         settings = self.loaded.settings
-        names = sink_names([choice.name for choice in settings.sinks])
-        built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
-        sinks = {
-            name: ObservedSink(name, sink, observer, self.clock)
-            for name, sink in zip(names, built, strict=True)
-        }
+        sinks, outbox = self.sinks(), Outbox(engine)
+        outbox.keep_only(list(sinks))
         models, folder = Models(engine), settings.state_dir / "models"
         now = utc_text(self.clock.now())
         clean_leftovers(folder)
@@ -311,10 +320,12 @@ class Wiring:
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)
-        recorder = Recorder(engine, owner, names, Tries(self.clock))
+        recorder = Recorder(engine, owner, list(sinks), Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
         pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
+        observed = (ObservedSink(name, sink, observer, self.clock) for name, sink in sinks.items())
+        deliveries = [Delivery(each.name, each, outbox, self.clock) for each in observed]
 
         def start(lane: Lane, version: Version) -> None:
             from daemon.serving import serving_setup
@@ -332,7 +343,7 @@ class Wiring:
             pipeline=pipeline,
             switcher=switcher,
             requests=Requests(engine, board, pipeline, switcher, self.clock),
-            delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
+            delivery=DeliveryThreads(deliveries, self.clock),
             label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             retrain=RetrainThread(LabelChanges(self, engine), self.clock),
             guard=DiskGuard(places(settings), lambda: self.loaded.settings.disk.min_free),

@@ -5,7 +5,7 @@ the methods, never with the module.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -244,13 +244,34 @@ class RootedSource(Source, Protocol):
 
 
 class Sink(Protocol):
-    """Gets events at least once, in order; the same `event_id` twice must do no harm."""
+    """Gets events at least once, in order; the same event twice must do no harm.
+
+    Each sink has a thread of its own, which makes all calls. `event_id` and `at` together tell
+    an event from any other: a new database counts from 1 again.
+    """
 
     def publish(self, event: Event) -> None:
-        """Deliver one event; an exception means: not delivered, try again later."""
+        """Deliver one event; an exception means: not delivered, try again later.
+
+        Raise `RejectedEventError` where it is this event that cannot be delivered: later ones
+        then pass it, and it is given up after some tries. `SinkError` can say how long to wait.
+        """
 
     def close(self) -> None:
-        """Flush and release what is held."""
+        """Flush and release what is held; a later `publish` begins anew."""
+
+
+@runtime_checkable
+class FilingSink(Sink, Protocol):
+    """A sink that puts images into folders below `folder`, which no source may watch."""
+
+    folder: Path
+
+    def spare(self, titles: Collection[str]) -> None:
+        """Leave alone the files of these sources: label folders, which a person has sorted.
+
+        May be called from another thread, whenever the configuration is reloaded.
+        """
 
 
 class Executor(Protocol):

@@ -180,10 +180,18 @@ class BatchResult:
 class Event:
     """Something that happened, as sinks see it; `event_id` makes a repeated one recognisable.
 
-    Kinds: `classified`, `failed`, `model_activated`. `at` is UTC ISO-8601.
+    Kinds: `classified`, `failed`, `model_activated`. `at` is UTC ISO-8601. `payload` is plain
+    JSON; a path that is no UTF-8 has its bytes there too, in hexadecimal, as `path_hex`.
     """
 
     event_id: int
     kind: str
     at: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def file(self) -> bytes | None:
+        """The path of the file that the event tells of, None where it tells of something else."""
+        if "path_hex" in self.payload:
+            return bytes.fromhex(self.payload["path_hex"])
+        return self.payload["path"].encode() if "path" in self.payload else None

@@ -18,6 +18,9 @@ from pathlib import Path
 from daemon.lock import locked_folder
 
 _PART_PREFIX, _PART_SUFFIX = ".unfinished-", ".part"
+LEFTOVERS = f"{_PART_PREFIX}*{_PART_SUFFIX}"
+"""What killed writers leave in a folder, as a pattern."""
+
 _NO_SYNC = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)
 """Folders of others may not be opened, and some network file systems sync none."""
 
@@ -67,7 +70,7 @@ def clean_leftovers(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
+        leftovers = sorted(folder.glob(LEFTOVERS))
         for leftover in leftovers:
             shutil.rmtree(leftover)
         return leftovers

@@ -43,6 +43,11 @@ class DatabaseError(ClassifydError):
 class PassingDatabaseError(DatabaseError):
     """The database refuses for a reason that may pass by itself: locked, disk full, rights."""
 
+
+class BusyDatabaseError(PassingDatabaseError):
+    """The database is locked or its disk is full, so that waiting is all that a start can do; what
+    is wrong with rights, people want to hear at once."""
+
     exit_code = EXIT_TRY_AGAIN
 
 
@@ -56,6 +61,18 @@ class BusyError(ClassifydError):
     """Somebody else holds what is needed (another daemon on this database): try again later."""
 
     exit_code = EXIT_TRY_AGAIN
+
+
+class SinkError(ClassifydError):
+    """A sink cannot deliver now; `after_s` is how many seconds it asks to be left alone."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class RejectedEventError(SinkError):
+    """A sink does not take this one event, and would probably not take it later either."""
 
 
 class NoRoomError(ClassifydError):

@@ -1,13 +1,22 @@
 """Log lines: one an event, to standard error, as text for people or JSON for programs."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 
 from daemon.log_limit import LogLimit
+from daemon.text import json_text, printable
 
 _OURS = ("classifyd", "plugins")
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, from whose message no name of a file can make two or steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Write one record, without its traceback."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -23,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 def set_up(level: str, form: str) -> None:
@@ -44,6 +53,6 @@ def set_up(level: str, form: str) -> None:
 def _handler(form: str, limit: LogLimit) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(limit)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    text = TextFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     return handler

@@ -4,7 +4,6 @@ It is the one thread that writes claims and predictions.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,7 @@ from daemon.mailbox import (
     SourceNews,
     merged,
 )
-from daemon.patience import Patience
+from daemon.patience import Patience, rest
 from daemon.pipeline import Pipeline
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
@@ -78,7 +77,7 @@ class Loop:
 
         Every step can be repeated, and is, while the database refuses for a passing reason.
         """
-        insist = Patience(lambda seconds: _rest(seconds, stop)).insist
+        insist = Patience(lambda seconds: rest(seconds, stop)).insist
         while not stop():
             insist(self._arrivals.settle)
             if self._clock.elapsed() >= self._next_tick:
@@ -95,7 +94,7 @@ class Loop:
         def is_over() -> bool:
             return self._clock.elapsed() >= end
 
-        insist = Patience(lambda seconds: _rest(seconds, is_over)).insist
+        insist = Patience(lambda seconds: rest(seconds, is_over)).insist
         while self._pipeline.in_flight and not is_over():
             message = self._mailbox.get(min(TICK_S, end - self._clock.elapsed()))
             if isinstance(message, BatchResult):
@@ -168,11 +167,3 @@ class Loop:
 
     def _now(self) -> str:
         return utc_text(self._clock.now())
-
-
-def _rest(seconds: float, is_over: Callable[[], bool]) -> bool:
-    """Wait, but not past the end; tells whether it has come."""
-    end = time.monotonic() + seconds
-    while not is_over() and time.monotonic() < end:
-        time.sleep(0.1)
-    return is_over()

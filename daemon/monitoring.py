@@ -80,7 +80,7 @@ class _Serving:
         self._registry.register(gathering)
         ready = health_page(lambda: service.health().unready, "ready")
         live = health_page(lambda: service.health().stuck, "alive")
-        self._server.pages = _pages(_metrics_page(self._registry), ready, live)
+        self._server.pages = _pages(metrics_page(self._registry), ready, live)
 
 
 @contextmanager
@@ -162,14 +162,21 @@ def _pages(metrics: "Page", ready: "Page", live: "Page") -> "dict[str, Page]":
     }
 
 
-def _metrics_page(registry: "CollectorRegistry") -> "Page":
-    from prometheus_client.exposition import choose_encoder
+def metrics_page(registry: "CollectorRegistry") -> "Page":
+    """Return a page of all figures, as OpenMetrics for those who accept that, else as text.
+
+    What a client sends goes no further than that choice.
+    """
+    from prometheus_client import exposition
+    from prometheus_client.openmetrics import exposition as openmetrics
 
     from daemon.metrics.server import Answer
 
     def page(accept: str) -> Answer:
-        encode, kind = choose_encoder(accept)
-        return Answer(encode(registry), kind)
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+            return Answer(body, openmetrics.CONTENT_TYPE_LATEST)
+        return Answer(exposition.generate_latest(registry), exposition.CONTENT_TYPE_PLAIN_0_0_4)
 
     return page
 

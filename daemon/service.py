@@ -10,10 +10,11 @@ from typing import Any
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
 from daemon.contracts import RootedSource, Source
-from daemon.errors import ClassifydError
+from daemon.errors import BusyDatabaseError, ClassifydError
 from daemon.health import Health, Pulse
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
+from daemon.patience import Patience, rest
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
 from daemon.retrain_thread import RetrainThread
@@ -24,7 +25,7 @@ from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
 from daemon.upkeep import Upkeep
-from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
+from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
@@ -43,7 +44,7 @@ class Parts:
     pipeline: Pipeline
     switcher: Switcher
     requests: Requests
-    delivery: DeliveryThread
+    delivery: DeliveryThreads
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
     guard: DiskGuard
@@ -108,7 +109,7 @@ class Service:
             self._pulse.beat()
             return signals.stop_asked
 
-        self._begin()
+        self._begin(lambda: signals.stop_asked)
         try:
             self._watch(sources)
             self._parts.retrain.start()
@@ -135,7 +136,7 @@ class Service:
                 idle = has_looked and loop.is_drained and self._parts.requests.is_idle
                 return signals.stop_asked or idle
 
-            self._begin()
+            self._begin(lambda: signals.stop_asked)
             try:
                 self._scans(sources, whole)
                 loop.run(is_over, self._tick)
@@ -146,9 +147,11 @@ class Service:
             raise ClassifydError(f"not looked at, as told above: {', '.join(sorted(loop.alarms))}")
         return loop.tally
 
-    def _begin(self) -> None:
+    def _begin(self, is_over: Callable[[], bool]) -> None:
+        """Start what works beside the loop, once the database can be written at all."""
         parts = self._parts
-        put_back = parts.inbox.release_claims(self._now())
+        waiting = Patience(lambda seconds: rest(seconds, is_over), BusyDatabaseError)
+        put_back = waiting.insist(lambda: parts.inbox.release_claims(self._now()))
         if put_back:
             _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
         self._accepted = parts.board.last_detail().get("formats")

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from daemon.domain import BatchResult, FileRef, Outcome, OutcomeKind
@@ -52,12 +52,16 @@ class Tally:
             if outcome.kind in _TROUBLE:
                 self._trouble(files[outcome.file_id], outcome)
         if result.failure is not None:
-            self.last_error = result.failure
-            _log.warning("a batch of %d failed: %s", len(files), result.failure)
+            self._failure(result.batch.files, result.failure)
+
+    def _failure(self, files: Sequence[FileRef], failure: str) -> None:
+        self.last_error = failure
+        what = f"a batch of {len(files)}" if len(files) > 1 else _name(files[0])
+        _log.warning("%s failed: %s", what, failure)
 
     def _trouble(self, ref: FileRef, outcome: Outcome) -> None:
         """Warn of a file once, however often it is tried again."""
-        self.last_error = f"{printable(display_path(ref.path))}: {outcome.reason}"
+        self.last_error = f"{_name(ref)}: {outcome.reason}"
         is_again = outcome.kind in _AGAIN and ref.attempts > 0
         _log.log(logging.INFO if is_again else logging.WARNING, "%s", self.last_error)
 
@@ -87,6 +91,10 @@ class Tally:
     def per_minute(self, now: float) -> float:
         """Return files a minute over the last minute."""
         return float(sum(count for at, count in self._recent if at > now - 60.0))
+
+
+def _name(ref: FileRef) -> str:
+    return printable(display_path(ref.path))
 
 
 def _words(outcomes: Counter[OutcomeKind]) -> str:

@@ -1,5 +1,6 @@
 """Paths and other strangers' text, made fit to be stored and shown."""
 
+import json
 from typing import Any
 
 
@@ -14,6 +15,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Write plain data as JSON that is readable, and safe for a terminal: characters that cannot
+    be printed are escaped, which JSON allows for any."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def one_line(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The threads around the loop: one for each source and label source, one for the sinks."""
+"""The threads around the loop: one for each source, sink and label source."""
 
 import logging
 import threading
@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from daemon.clock import Clock
-from daemon.contracts import Intake, Sink, Source
-from daemon.delivery import deliver
+from daemon.contracts import Intake, Source
+from daemon.delivery import Delivery
 from daemon.errors import ClassifydError, DatabaseError
 from daemon.labelling import Labelling
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
-from daemon.store.outbox import Outbox
 
 _log = logging.getLogger("classifyd")
 _LONGEST_REST_S = 60.0
@@ -105,48 +104,48 @@ def _tell(intake: Intake, alarm: str | None) -> None:
         return
 
 
-class DeliveryThread:
-    """Takes events from the outbox to the sinks; one sink's trouble holds up no other for long."""
+class DeliveryThreads:
+    """Takes events to the sinks, each in a thread of its own: one that fails, or does not answer,
+    holds up no other."""
 
-    def __init__(self, outbox: Outbox, sinks: Mapping[str, Sink], clock: Clock) -> None:
-        self._outbox = outbox
-        self._sinks = sinks
+    def __init__(self, deliveries: Sequence[Delivery], clock: Clock) -> None:
+        self._deliveries = tuple(deliveries)
         self._clock = clock
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self._end = 0.0
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin, if there are sinks."""
-        if self._sinks:
-            self._thread.start()
+        for delivery in self._deliveries:
+            name = f"sink {delivery.name}"
+            thread = threading.Thread(target=self._run, args=(delivery,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
-    def _run(self) -> None:
+    def _run(self, delivery: Delivery) -> None:
         while not self._stop.is_set():
-            if not self._round():
-                self._stop.wait(_SINK_PAUSE_S)
-
-    def _round(self) -> int:
-        taken = 0
-        for name, sink in self._sinks.items():
-            try:
-                taken += deliver(self._outbox, name, sink, self._clock)
-            except DatabaseError as error:
-                _log.warning("delivery to sink %s waits: %s", name, error)
-                self._stop.wait(_DATABASE_PAUSE_S)
-            except Exception:
-                _log.exception("delivery to sink %s failed", name)
-                self._stop.wait(_DATABASE_PAUSE_S)
-        return taken
+            self._stop.wait(_deliver(delivery, self._stop.is_set))
+        while _deliver(delivery, lambda: self._clock.elapsed() >= self._end) == 0.0:
+            pass
+        delivery.close()
 
     def stop(self, deadline_s: float) -> None:
-        """Deliver what is there once more, then close the sinks."""
+        """Deliver what is there and close the sinks; those that do not answer are left behind."""
+        self._end = self._clock.elapsed() + deadline_s
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(deadline_s)
-            if not self._thread.is_alive():
-                self._round()
-        for sink in self._sinks.values():
-            sink.close()
+        _join(self._threads, deadline_s)
+
+
+def _deliver(delivery: Delivery, is_over: Callable[[], bool]) -> float:
+    """Deliver what waits; returns the seconds to pause, 0 where more may be there."""
+    try:
+        return 0.0 if delivery.step(is_over) else _SINK_PAUSE_S
+    except DatabaseError as error:
+        _log.warning("delivery to sink %s waits: %s", delivery.name, error)
+    except Exception:
+        _log.exception("delivery to sink %s failed", delivery.name)
+    return _DATABASE_PAUSE_S
 
 
 class LabelThreads:

@@ -16,8 +16,11 @@ from pathlib import Path
 import click
 from sqlalchemy import Column, Table
 
+import plugins
+from daemon.catalogue import Catalogue
 from daemon.cli import _COMMANDS, cli
 from daemon.config.sections import MetricsSettings
+from daemon.loader import load_plugins
 from daemon.metrics.families import COUNTED, GATHERED
 from daemon.store.migrate import known_head, upgrade
 from daemon.store.schema import Base
@@ -141,14 +144,23 @@ def _notes(column: Column[object]) -> Iterator[str]:
 
 
 def commands_page() -> str:
-    """Return the help of every built-in command."""
+    """Return the help of every command, those of plugins in the box last."""
     root = click.Context(cli, info_name="classifyd", **cli.context_settings)
     parts = [COMMANDS_HEAD]
     for name in _COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None
         parts.extend(_help(command, root, name))
+    for name, command in sorted(_plugins_commands().items()):
+        parts.extend(_help(command, root, name))
     return "\n".join(parts)
+
+
+def _plugins_commands() -> dict[str, click.Command]:
+    """Return the commands that plugins in the box add."""
+    group = click.Group()
+    Catalogue(load_plugins(plugins.BUILTIN, ())).commands(group)
+    return group.commands
 
 
 def _help(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:

@@ -20,6 +20,8 @@ BUILTIN = (
     "plugins.sources.folder",
     "plugins.labels.class_folder",
     "plugins.sinks.jsonl",
+    "plugins.sinks.webhook",
+    "plugins.sinks.sort",
     "plugins.retrainers.auto",
     "plugins.retrainers.probe",
     "plugins.retrainers.finetune",

@@ -98,3 +98,12 @@ def test_what_is_different_is_said_and_little_is_remembered():
     assert log.lines.count("chatter") == 3_000
     assert sum(line.startswith("disk") for line in log.lines) == 3_000
     assert len(log._limit._troubles) <= 500
+
+
+def test_no_name_of_a_file_makes_a_line_or_steers_a_terminal(set_up, capsys):
+    for form in ("text", "json"):
+        set_up("info", form)
+        logging.getLogger("classifyd").warning("%s", "a\n\x1b[2J\u009b\u202e.png")
+    text, other = capsys.readouterr().err.splitlines()
+    assert text.isprintable() and "a\\n\\x1b[2J" in text
+    assert other.isprintable() and json.loads(other)["message"] == "a\n\x1b[2J\u009b\u202e.png"

@@ -16,7 +16,10 @@ import yaml
 from drawing import draw
 from filled import at
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from daemon.config import load
 from daemon.domain import Batch, BatchResult, FileRef, FileStat, Outcome, OutcomeKind, Took, Verdict
@@ -26,7 +29,7 @@ from daemon.metrics import families
 from daemon.metrics.counting import Counting
 from daemon.metrics.gathering import Gathering
 from daemon.metrics.server import Answer, Server
-from daemon.monitoring import health_page, monitored
+from daemon.monitoring import health_page, metrics_page, monitored
 from daemon.observing import ObservedSink
 from daemon.store import vitals
 from daemon.store.database import reading
@@ -305,7 +308,8 @@ def test_what_the_database_knows_is_told(engine, filled):
     filled.insert("source_state", title="photos", alarm="is not there")
     for number in (1, 2):
         filled.insert("event", id=number, kind="classified", happened_at=at(number), payload={})
-        filled.insert("delivery", event_id=number, sink="webhook", attempts=4 - number)
+        filled.insert("delivery", event_id=number, sink="webhook")
+    filled.insert("sink_state", name="webhook", failures=3)
     clock = ManualClock()
     clock.advance(30)
     found = samples(gathering(engine, filled, clock))
@@ -326,6 +330,19 @@ def test_what_the_database_knows_is_told(engine, filled):
     assert found['classifyd_disk_free_bytes{place="state_dir"}'] > 0
     assert found['classifyd_resident_memory_bytes{process="main"}'] > 10_000_000
     assert found["classifyd_ready"] == found["classifyd_database_up"] == 1
+
+
+def test_both_formats_are_understood_by_their_parsers(engine, filled):
+    page = metrics_page(gathering(engine, filled, ManualClock()))
+    text = page("text/html, */*; version=\r\n X: 1")
+    newer = page("application/openmetrics-text;version=abc")
+    assert (text.kind, newer.kind) == (
+        "text/plain; version=0.0.4; charset=utf-8",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )
+    for parse, answer in ((parse_text, text), (parse_openmetrics, newer)):
+        names = {family.name for family in parse(answer.body.decode())}
+        assert {"classifyd_ready", "classifyd_queue_files"} <= names
 
 
 def test_a_database_that_refuses_leaves_the_rest_to_be_told(engine, filled):
@@ -440,7 +457,7 @@ def test_a_daemon_tells_of_itself_from_start_to_end(tmp_path):
         counted = 'classifyd_files_total{outcome="classified"} 3.0'
         until(lambda: counted in get("/metrics"), what="three images counted")
         until(lambda: 'outcome="delivered",sink="jsonl"} 3.0' in get("/metrics"))
-        told = {family.name: family for family in text_string_to_metric_families(get("/metrics"))}
+        told = {family.name: family for family in parse_text(get("/metrics"))}
         for family in (*families.COUNTED, *families.GATHERED):
             assert told[family.name].type == family.kind
             assert told[family.name].samples, family.name

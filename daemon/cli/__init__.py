@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from daemon.errors import EXIT_TRY_AGAIN, ClassifydError, is_full
+from daemon.text import printable
 
 _COMMANDS = {
     "run": "daemon.cli.run",
@@ -25,6 +26,7 @@ _COMMANDS = {
     "labels": "daemon.cli.labels",
     "review": "daemon.cli.review",
     "status": "daemon.cli.status",
+    "sinks": "daemon.cli.sinks",
     "doctor": "daemon.cli.doctor",
     "retrain": "daemon.cli.retrain",
     "runs": "daemon.cli.runs",
@@ -114,7 +116,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except ClassifydError as error:
-        click.echo(f"classifyd: {error}", err=True)
+        click.echo("\n".join(map(printable, f"classifyd: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -29,7 +29,9 @@ def run(config: Path | None) -> None:
       classifyd run --config /etc/cats.yaml  several daemons: one file each
     """
     from daemon import app, logs
+    from daemon.errors import BusyDatabaseError
     from daemon.monitoring import monitored
+    from daemon.patience import Patience, rest
     from daemon.reloading import Reloader
     from daemon.signals import Signals
 
@@ -41,8 +43,9 @@ def run(config: Path | None) -> None:
         sources = wiring.sources()
         app.make_folders(loaded.settings)
         with app.open_lock(loaded), monitored(loaded) as monitor:
-            engine = app.upgraded_engine(loaded)
-            service = wiring.service(engine, monitor.observer)
+            waiting = Patience(lambda s: rest(s, lambda: signals.stop_asked), BusyDatabaseError)
+            engine = waiting.insist(lambda: app.upgraded_engine(loaded))
+            service = waiting.insist(lambda: wiring.service(engine, monitor.observer))
             monitor.watch(engine, service)
             labels = {source.title for source in wiring.label_sources()}
             _greet(loaded, [source for source in sources if source.title not in labels])

@@ -19,7 +19,7 @@ from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED, UsageError
 from daemon.lock import nobody_trains_at
 from daemon.proposing import next_run
-from daemon.store import queries, removals, vitals
+from daemon.store import queries, removals, sinks, vitals
 from daemon.store.database import reading
 from daemon.store.run_rows import as_it_is, last_run
 from daemon.text import printable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _WATCH_S = 1.0
 _LATELY = timedelta(minutes=1)
+_TROUBLED = 3  # a sink that failed once or twice may only have been restarted
 _LONG_S = 900.0
 """No batch takes so long, however slow its images are to decode."""
 
@@ -116,6 +117,7 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
         "longest_in_work_s": vitals.age_s(connection, "claimed", utc_text(now)),
         "latency": _latency(connection, now),
         "sources": queries.sources(connection),
+        "sinks": sinks.sinks(connection),
         "labels": _labels(connection, now),
         "training": _training(connection, settings, now, alone_since),
         "last_classified_at": queries.last_classified_at(connection),
@@ -177,6 +179,10 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
+    for sink in report["sinks"]:
+        if sink["failures"] >= _TROUBLED:
+            later = f"; next try {local_text(sink['next_try_at'])}" if sink["next_try_at"] else ""
+            yield f"sink {printable(sink['name'])}: {printable(sink['error'])}{later}"
     if (long_s := report["longest_in_work_s"]) > _LONG_S:
         yield f"a file has been in work for {long_s / 60:.0f} minutes; look at the daemon's log"
     if held := report["labels"]["removals_to_confirm"]:

@@ -174,7 +174,7 @@ REFUSALS = Family(
     "classifyd_sink_refusals",
     "gauge",
     DATABASE,
-    "How often a sink has refused the oldest event that it has not taken yet.",
+    "How often a sink has failed in a row; 0 once it has taken an event again.",
     ("sink",),
 )
 OLDEST_PENDING = Family(

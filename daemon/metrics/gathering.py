@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ class Gathering(Collector):
         self._database = database
         self._version = version
         self._clock = clock
+        self._alone = threading.Lock()  # two who ask at once would count a run twice
         self._runs = vitals.RunCounts()
         self._queue = vitals.Sparing(queries.unfinished, clock)
         self._backlogs = vitals.Sparing(vitals.backlogs, clock)
@@ -56,7 +58,7 @@ class Gathering(Collector):
         yield from _gauges(self._daemon(health))
         yield from _gauges(self._machine(health))
         try:
-            with reading(self._engine) as connection:
+            with self._alone, reading(self._engine) as connection:
                 told = [*self._told(connection, health)]
         except DatabaseError:
             yield _gauge(f.DATABASE_UP, {(): 0})

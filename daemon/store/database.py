@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
 from daemon.errors import (
+    BusyDatabaseError,
     ConfigError,
     DatabaseError,
     DatabaseReplacedError,
@@ -28,10 +29,12 @@ _PRAGMAS = (
     "cache_size=-16000",
     "temp_store=MEMORY",
 )
-_PASSING = {
+_BUSY = {
     "locked": "the database is locked by another program; close it and try again",
-    "readonly": "the database cannot be written; check the rights of its file and folder",
     "full": "the disk that holds the database is full; make room and try again",
+}
+_PASSING = {
+    "readonly": "the database cannot be written; check the rights of its file and folder",
     "disk I/O error": "the disk that holds the database cannot be read or written; check it",
     "unable to open": "the database cannot be opened; check its folder and its rights",
 }
@@ -182,9 +185,10 @@ def translated() -> Iterator[None]:
 def _refusal(said: str) -> DatabaseError:
     if "no such table" in said or "no such column" in said:
         return DatabaseError(f"the database is not ready ({said}); run `classifyd db upgrade`")
-    for part, advice in _PASSING.items():
-        if part in said:
-            return PassingDatabaseError(advice)
+    for error, advices in ((BusyDatabaseError, _BUSY), (PassingDatabaseError, _PASSING)):
+        for part, advice in advices.items():
+            if part in said:
+                return error(advice)
     if "malformed" in said or "not a database" in said:
         return DatabaseError(
             f"the database file is damaged ({said}); restore a backup from the state folder"

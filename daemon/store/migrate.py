@@ -112,6 +112,11 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
+def backup_name(database: Path) -> str:
+    """Return the name of a backup that is made now: `classifyd-20260501T120000Z.db`."""
+    return f"{database.stem}-{_stamp()}.db"
+
+
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 

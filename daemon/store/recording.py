@@ -68,7 +68,9 @@ class _Row:
 
     def about(self) -> dict[str, Any]:
         """Return what every event tells of the file."""
-        return {"path": self.path, "source": self.source}
+        told = {"path": self.path, "source": self.source}
+        is_exact = self.path.encode() == self.path_bytes
+        return told if is_exact else told | {"path_hex": self.path_bytes.hex()}
 
 
 class Recorder:

@@ -17,8 +17,8 @@ RUN_OUTCOMES = ("live", "refused", "allowed", "trained", "failed", "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What one sink has not taken: how many events, and of the oldest how often it was refused
-    and when it happened."""
+    """What one sink has not taken: how many events, how often it refused in a row, and when the
+    oldest event happened."""
 
     pending: int
     refusals: int
@@ -65,11 +65,10 @@ def age_s(connection: Connection, state: str, now: str) -> float:
 def backlogs(connection: Connection) -> dict[str, Backlog]:
     """Return what each sink has not taken yet; no entry for one that has taken everything."""
     rows = connection.exec_driver_sql(
-        "SELECT waiting.sink, pending, attempts, happened_at FROM"
+        "SELECT waiting.sink, pending, coalesce(failures, 0), happened_at FROM"
         " (SELECT sink, count(*) AS pending, min(event_id) AS oldest FROM delivery"
-        " WHERE delivered_at IS NULL GROUP BY sink) AS waiting"
-        " JOIN event ON event.id = oldest"
-        " JOIN delivery ON delivery.event_id = oldest AND delivery.sink = waiting.sink"
+        " WHERE delivered_at IS NULL AND given_up_at IS NULL GROUP BY sink) AS waiting"
+        " JOIN event ON event.id = oldest LEFT JOIN sink_state ON name = waiting.sink"
     )
     return {sink: Backlog(*told) for sink, *told in rows}
 

@@ -110,7 +110,7 @@ class FeatureCache:
 
     def _read(self, index: Path) -> None:
         entries = [ImageFacts(**json.loads(line)) for line in index.read_text("utf-8").splitlines()]
-        rows = np.load(index.with_suffix(ROWS), mmap_mode="r")
+        rows = np.load(index.with_suffix(ROWS), mmap_mode="r", allow_pickle=False)
         if rows.shape != (len(entries), *self.shape) or rows.dtype != np.float16:
             return
         for row, facts in enumerate(entries):

@@ -18,6 +18,9 @@ from plugins.sources._rules import Rules
 CHUNK = 500
 """Sightings handed over at once: few enough for a short transaction."""
 
+LONGEST = 4096
+"""Bytes of a path, from which on the kernel takes it in no call."""
+
 OTHER_KINDS = (
     (stat.S_ISLNK, "symbolic link: what it leads to is seen where it lies, if that is watched"),
     (stat.S_ISFIFO, "named pipe, not a file"),
@@ -90,6 +93,8 @@ class Tree:
     def judge(self, path: bytes, status: os.stat_result, whole: bool = False) -> Sighting:
         """Make a sighting of anything but a folder, from its `lstat`; nothing is opened."""
         reason = next((words for test, words in OTHER_KINDS if test(status.st_mode)), None)
+        if reason is None and len(path) >= LONGEST:
+            reason = f"path of {LONGEST:,} bytes or more, which no program can open"
         reason = reason or self.rules.keeps_out(self.relative(path))
         return Sighting(path, FileStat.of(status), whole and reason is None, reason)
 
