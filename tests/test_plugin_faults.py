@@ -51,7 +51,7 @@ def test_whatever_raises_or_hangs_holds_up_nothing_else_and_is_told(daemon):
     until(lambda: wanted <= {mark.name for mark in (daemon.folder / "marks").iterdir()})
     draw(daemon.inbox / "after.png", 3, 200)
     daemon.until_done(10)
-    for table, column in (("source_state", "alarm"), ("delivery", "error")):
+    for table, column in (("source_state", "alarm"), ("sink_state", "error")):
         assert any(SAID in said for (said,) in daemon.query(
             f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"
         )), table  # fmt: skip
