@@ -61,7 +61,8 @@ class Delivery:
         `is_over` is asked before each event whether to leave the rest for later.
         """
         self._count = 0
-        self._failures, waiting = self._outbox.due(self.name, self._now())
+        latest = utc_text(self._clock.now() + _LONGEST_ASKED_S)
+        self._failures, waiting = self._outbox.due(self.name, self._now(), latest)
         try:
             for each in waiting:
                 if is_over() or not self._offer(each):

@@ -8,13 +8,17 @@ from test_pipeline import NOW, World, crash_on
 from daemon.arrivals import Arrivals
 from daemon.clock import utc_text
 from daemon.config import load
+from daemon.delivery import Delivery
 from daemon.domain import FileStat, Sighting
+from daemon.errors import RejectedEventError
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
 from daemon.proposing import history
 from daemon.store.board import Board
-from daemon.store.database import reading
+from daemon.store.database import reading, writing
 from daemon.store.label_changes import newest_moment
+from daemon.store.outbox import Outbox, publish
+from daemon.testing import ManualClock, StubSink
 from daemon.tries import WAITS_S
 
 YEARS = 4 * 365 * 86_400.0
@@ -26,6 +30,11 @@ class NoSwitch:
 
     def look(self):
         """See nothing."""
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
 
 
 class NoMail(Mailbox):
@@ -96,6 +105,26 @@ def test_a_file_settles_by_what_has_elapsed(world, filled, jump):
     one_round(world)
     one_round(world)
     assert filled.execute("SELECT state FROM file") == [("claimed",)]
+
+
+@JUMPS
+@pytest.mark.parametrize("error", [ConnectionError("down"), RejectedEventError("odd")])
+def test_a_sink_is_tried_again_within_a_day_however_the_clock_jumps(engine, clock, jump, error):
+    answers = iter([error])
+
+    def answer(event):
+        for failure in answers:
+            raise failure
+
+    delivery = Delivery("stub", sink := StubSink(answer), Outbox(engine), clock)
+    with writing(engine) as connection:
+        publish(connection, [("failed", {"path": "/in/a.jpg"})], ("stub",), at())
+    assert delivery.step() == 0
+    clock.set_by(jump)
+    for _ in range(25):
+        clock.advance(3600.0)
+        delivery.step()
+    assert len(sink.events) == 1
 
 
 def test_labels_given_while_the_clock_was_ahead_are_learned_from(filled, engine, tmp_path):

@@ -18,6 +18,10 @@ from pathlib import Path
 import pytest
 from drawing import draw
 
+from daemon.errors import BusyDatabaseError
+from daemon.store.database import open_engine, writing
+from daemon.store.maintenance import cut_log, log_size
+from daemon.store.migrate import upgrade
 from daemon.testing import DaemonProcess, stub_bundle, until
 from daemon.testing.process import daemon_process
 
@@ -148,6 +152,43 @@ def test_a_kill_on_a_full_disk_loses_nothing(cramped, small_disk):
     small_disk.free()
     cramped.until_done(80, 120.0)
     assert_nothing_is_lost_or_doubled(cramped)
+
+
+def test_what_was_committed_outlives_a_checkpoint_on_a_full_disk(small_disk):
+    """The write-ahead log is there, the database cannot grow to take it in, and then a kill."""
+    database = small_disk.folder / "classifyd.db"
+    upgrade(str(database), small_disk.folder)
+    engine = open_engine(str(database))
+    insert = "INSERT INTO event (kind, happened_at, payload) VALUES ('x', '2026', ?)"
+
+    def commit() -> None:
+        with writing(engine) as connection:
+            connection.exec_driver_sql(insert, (json.dumps("y" * 90_000),))
+
+    for _ in range(30):
+        commit()
+    assert log_size(database) > 2 * MB > database.stat().st_size
+    small_disk.fill()
+    with pytest.raises(BusyDatabaseError, match="full"):
+        cut_log(engine)
+    with pytest.raises(BusyDatabaseError, match="full"):
+        for _ in range(100):
+            commit()
+    copy = small_disk.folder.parent / "as-after-a-kill"
+    copy.mkdir()
+    for file in small_disk.folder.glob("classifyd.db*"):
+        shutil.copyfile(file, copy / file.name)
+    small_disk.free()
+    commit()
+    cut_log(engine)
+    assert log_size(database) == 0
+    for place, least in ((database, 31), (copy / database.name, 30)):
+        with closing(sqlite3.connect(place)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("SELECT count(*) >= ? FROM event", (least,)).fetchone() == (
+                1,
+            )
+    engine.dispose()
 
 
 def test_work_stops_before_the_disk_is_full_and_goes_on_by_itself(cramped, small_disk):

@@ -43,24 +43,26 @@ class Outbox:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def due(self, sink: str, now: str, most: int = 200) -> tuple[int, list[Waiting]]:
+    def due(self, sink: str, now: str, latest: str, most: int = 200) -> tuple[int, list[Waiting]]:
         """Return how often a sink failed in a row, and its oldest events that may go now.
 
-        No events while the sink rests; those that it rejected wait for their own next try.
+        No events while the sink rests; those that it rejected wait for their own next try. None
+        waits beyond `latest`: a later time was told by a clock that has been set back since.
         """
+        next_try_at = Delivery.next_try_at
         query = (
             select(EventRow.id, EventRow.kind, EventRow.happened_at, EventRow.payload)
             .add_columns(Delivery.attempts)
             .join(Delivery, Delivery.event_id == EventRow.id)
             .where(Delivery.sink == sink, text(IS_WAITING))
-            .where(or_(Delivery.next_try_at.is_(None), Delivery.next_try_at <= now))
+            .where(or_(next_try_at.is_(None), next_try_at <= now, next_try_at > latest))
             .order_by(Delivery.event_id)
             .limit(most)
         )
         with reading(self._engine) as connection:
             state = connection.execute(select(SinkState).where(SinkState.name == sink)).first()
             failures = 0 if state is None else state.failures
-            if state is not None and state.next_try_at is not None and state.next_try_at > now:
+            if state is not None and now < (state.next_try_at or now) <= latest:
                 return failures, []
             rows = connection.execute(query).all()
         return failures, [
