@@ -1,4 +1,4 @@
-"""Measure speed, start, growth, memory, commands and queries: `python -m bench [SECTION…]`.
+"""Measure speed, latency, growth and the rest: `python -m bench [SECTION…]`.
 
 Writes `report.md`, `report.json` and plots to `bench/out`, anew after each section.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import commands, growth, memory, queries, speed, starts
+from bench import commands, decoding, growth, latency, memory, queries, speed, starts
 from bench.models import NAMES
 from bench.plan import OUT, Plan, Say
 from bench.report import Report, Section, machine, markdown
@@ -20,6 +20,8 @@ from bench.speed import RUNTIMES
 
 _SECTIONS: Mapping[str, Callable[[Plan, Say], Section]] = {
     "speed": speed.measure,
+    "latency": latency.measure,
+    "decoding": decoding.measure,
     "starts": starts.measure,
     "growth": growth.measure,
     "memory": memory.measure,
@@ -57,6 +59,7 @@ def _read_arguments() -> tuple[Plan, Path]:
         rivals=tuple(given.rivals),
         images=given.images,
         turn_seconds=given.turn_seconds,
+        seconds=given.seconds,
         repeats=given.repeats,
         memory_images=given.memory_images,
         rows=tuple(given.rows),
@@ -79,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rivals", nargs="*", choices=tuple(TITLES), default=tuple(TITLES), help="beside it")
     add("--images", type=_positive, default=200, help="different photographs")
     add("--turn-seconds", type=float, default=4.0, help="that a turn of the speed section takes")
+    add("--seconds", type=_positive, default=20, help="length of each rate of the latency section")
     add("--repeats", type=_positive, default=5, help="turns, and runs of each command and query")
     add("--memory-images", type=_positive, default=20_000, help="images of the memory section")
     add("--rows", nargs="+", type=_positive, default=_ROWS, help="predictions in the database")

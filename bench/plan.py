@@ -23,6 +23,7 @@ class Plan:
     rivals: tuple[str, ...]
     images: int
     turn_seconds: float
+    seconds: int
     repeats: int
     memory_images: int
     rows: tuple[int, ...]

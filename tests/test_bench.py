@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
-    "starts growth memory commands queries --images 12 --repeats 1 --rows 1000 3000"
-    " --files 200 --classes 2 50 --memory-images 300"
+    "latency starts growth memory commands queries --models compact --images 12 --repeats 1"
+    " --seconds 1 --rows 1000 3000 --files 200 --classes 2 50 --memory-images 300"
 )
 
 
@@ -28,7 +28,8 @@ def measured(out, *arguments):
 @pytest.mark.timeout(900)
 def test_every_section_is_measured_and_written_down(tmp_path):
     tables = measured(tmp_path, *SMALL.split())
-    assert set(tables) == {"starts", "growth", "memory", "commands", "queries"}
+    assert set(tables) == {"latency", "starts", "growth", "memory", "commands", "queries"}
+    assert all(0 < row[2] <= row[3] <= row[4] for row in tables["latency"][0]["rows"])
     assert [row[0] for row in tables["memory"][0]["rows"]] == [0, 200, 225, 300]
     predictions, classes, files = tables["growth"]
     assert [row[0] for row in predictions["rows"]] == [1000, 3000]

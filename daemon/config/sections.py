@@ -122,7 +122,8 @@ class DecodeSettings(Strict):
         strict=True,
         ge=64,
         le=1_048_576,
-        description="Memory in megabytes that decoding may take in a worker (64 or more).",
+        description="Memory in megabytes that decoding may take in a worker (64 or more); one that"
+        " keeps half of it is replaced.",
     )
     scaled: bool = Field(
         default=True,
