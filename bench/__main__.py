@@ -1,4 +1,4 @@
-"""Measure speed, memory, commands and queries: `python -m bench [SECTION…]`.
+"""Measure speed, latency, decoding, memory, commands and queries: `python -m bench [SECTION…]`.
 
 Writes `report.md` and `report.json` to `bench/out`.
 """
@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import commands, memory, queries, speed
+from bench import commands, decoding, latency, memory, queries, speed
 from bench.models import NAMES
 from bench.plan import OUT, Plan, Say
 from bench.report import Report, Section, machine, markdown
 
 _SECTIONS: Mapping[str, Callable[[Plan, Say], Section]] = {
     "speed": speed.measure,
+    "latency": latency.measure,
+    "decoding": decoding.measure,
     "memory": memory.measure,
     "commands": commands.measure,
     "queries": queries.measure,
@@ -51,6 +53,7 @@ def _read_arguments() -> tuple[Plan, Path]:
         pairs=given.pairs,
         memory_images=given.memory_images,
         repeats=given.repeats,
+        seconds=given.seconds,
         rows=given.rows or (_ALL_ROWS if given.all else _ROWS),
     )
     return plan, given.out
@@ -61,10 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"some of: {', '.join(_SECTIONS)}")
     add("--models", nargs="+", choices=NAMES, default=NAMES, help="whose speed is measured")
-    add("--images", type=_positive, default=200, help="photographs of the speed section")
+    add(
+        "--images",
+        type=_positive,
+        default=200,
+        help="photographs of the speed and latency sections",
+    )
     add("--pairs", type=_positive, default=3, help="runs of daemon and plain loop in turn")
     add("--memory-images", type=_positive, default=20_000, help="images of the memory section")
     add("--repeats", type=_positive, default=5, help="runs of each command and query")
+    add("--seconds", type=_positive, default=20, help="length of each rate of the latency section")
     add("--rows", type=_positive, help=f"predictions in the database ({_ROWS:,})")
     add("--all", action="store_true", help=f"as many as {_ALL_ROWS:,} predictions")
     add("--out", type=Path, default=OUT, help="folder of the report")

@@ -23,6 +23,7 @@ class Plan:
     pairs: int
     memory_images: int
     repeats: int
+    seconds: int
     rows: int
 
 

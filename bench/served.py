@@ -26,6 +26,11 @@ class Daemon:
         assert self._daemon.process is not None
         return self._daemon.process.pid
 
+    @property
+    def inbox(self) -> Path:
+        """The watched folder."""
+        return self._daemon.inbox
+
     def __enter__(self) -> "Daemon":
         watching = "SELECT title FROM source_state WHERE watching IS NOT NULL"
         try:
@@ -55,7 +60,7 @@ class Daemon:
         A look costs next to nothing until somebody has committed.
         """
         version, news = -1, time.monotonic()
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             while self._rows < count:
                 before, version = version, _value(connection, "PRAGMA data_version")
                 if version == before:
@@ -68,7 +73,7 @@ class Daemon:
 
     def database_bytes(self) -> int:
         """Return how large the database is, without its write-ahead log."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             pages = _value(connection, "PRAGMA page_count")
             return pages * _value(connection, "PRAGMA page_size")
 
@@ -79,7 +84,8 @@ class Daemon:
             said = "\n".join(tail)
             raise RuntimeError(f"the daemon does not go on ({where}); it said last:\n{said}")
 
-    def _connect(self) -> sqlite3.Connection:
+    def connect(self) -> sqlite3.Connection:
+        """Open the database for reading."""
         name = f"file:{self._daemon.database}?mode=ro"
         return sqlite3.connect(name, uri=True, isolation_level=None)
 

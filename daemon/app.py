@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
+    from daemon.systemd import Systemd
     from daemon.upkeep import Upkeep
 
 _log = logging.getLogger("classifyd")
@@ -278,14 +279,22 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine", observer: "Observer | None" = None) -> "Service":
-        """Wire a service over an open, upgraded database; `observer` hears of its work."""
+    def service(
+        self,
+        engine: "Engine",
+        observer: "Observer | None" = None,
+        systemd: "Systemd | None" = None,
+    ) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work, `systemd`
+        of how it is."""
         from daemon.observing import Nobody
         from daemon.service import Service
+        from daemon.systemd import Systemd
 
-        return Service(self._parts(engine, observer or Nobody()))
+        silent = Systemd(None, self.clock)
+        return Service(self._parts(engine, observer or Nobody(), systemd or silent))
 
-    def _parts(self, engine: "Engine", observer: "Observer") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer", systemd: "Systemd") -> "Parts":
         from daemon.arrivals import Arrivals
         from daemon.artifacts import adopt
         from daemon.clock import utc_text
@@ -307,6 +316,7 @@ class Wiring:
         from daemon.store.recording import Recorder
         from daemon.switching import Switcher
         from daemon.tries import Tries
+        from daemon.vigil import Vigil
         from daemon.watchers import DeliveryThreads, LabelThreads
 
         settings = self.loaded.settings
@@ -348,9 +358,16 @@ class Wiring:
             retrain=RetrainThread(LabelChanges(self, engine), self.clock),
             guard=DiskGuard(places(settings), lambda: self.loaded.settings.disk.min_free),
             upkeep=self._upkeep(engine),
+            vigil=Vigil(systemd, pipeline, switcher, self._batch_limit_s, self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             formats=tuple(sorted(settings.decode.formats)),
         )
+
+    def _batch_limit_s(self) -> float:
+        from daemon.vigil import batch_limit_s
+
+        settings = self.loaded.settings
+        return batch_limit_s(settings.decode.timeout_s, settings.batch.max_size)
 
     def _upkeep(self, engine: "Engine") -> "Upkeep":
         from daemon.pruning import Pruning

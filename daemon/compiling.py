@@ -19,6 +19,7 @@ from daemon.contracts import CompiledRuntime, Executable
 from daemon.durable import clean_leftovers, publish
 from daemon.processor import processor
 from daemon.quiet import held_back
+from daemon.sums import altered, write_sums
 from daemon.text import first_line
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class Way:
     is_exact: bool = True
 
     def row(self) -> Row | None:
-        """Return what is known of it; None where it was not tried yet."""
+        """Return what is known of it; None where it was not tried yet, or is damaged."""
+        if altered(self.folder) is not None:
+            return None
         try:
             return Row(**json.loads((self.folder / ROW).read_text("utf-8")))
         except (OSError, ValueError, TypeError):
@@ -129,6 +132,7 @@ def compile_way(way: Way, graph: "ConcreteFunction", trial: Trial) -> Row:
     def fill(part: Path) -> None:
         rows.append(_tried(way, graph, trial, part))
         (part / ROW).write_text(json.dumps(asdict(rows[0])) + "\n", "utf-8")
+        write_sums(part)
 
     def place(part: Path) -> None:
         shutil.rmtree(way.folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.options import ConfigPath as ConfigPath
 from daemon.options import Factory as Factory
+from daemon.options import Needs as Needs
 from daemon.options import Options as Options
 from daemon.options import PeerName as PeerName
 from daemon.options import plain_path as plain_path

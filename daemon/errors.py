@@ -63,6 +63,12 @@ class BusyError(ClassifydError):
     exit_code = EXIT_TRY_AGAIN
 
 
+class NoRoomError(ClassifydError):
+    """The disk has less room than `disk.min_free` wants: make some and try again."""
+
+    exit_code = EXIT_TRY_AGAIN
+
+
 class SinkError(ClassifydError):
     """A sink cannot deliver now; `after_s` is how many seconds it asks to be left alone."""
 
@@ -75,10 +81,8 @@ class RejectedEventError(SinkError):
     """A sink does not take this one event, and would probably not take it later either."""
 
 
-class NoRoomError(ClassifydError):
-    """The disk has less room than `disk.min_free` wants: make some and try again."""
-
-    exit_code = EXIT_TRY_AGAIN
+class StageError(ClassifydError):
+    """A part of the daemon has ended that should go on: the process is to be started anew."""
 
 
 class BundleError(ClassifydError):

@@ -11,7 +11,8 @@ while the database refuses counts as a turn, since another process would fare no
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the daemon is at; `turned_s` is how long ago its main loop made a turn.
+    """What the daemon is at; `turned_s` is how long ago its main loop made a turn, `hangs` the
+    work that gets no further.
 
     `model`, `runtime` and `workers` are of what serves now, `blocked` is what keeps them from
     working; `trouble` may also be of another model version, which cannot be loaded.
@@ -19,6 +20,7 @@ class Health:
     """
 
     phase: str
+    hangs: str | None
     turned_s: float
     model: str | None
     runtime: str | None
@@ -32,7 +34,7 @@ class Health:
         """Why the process should be replaced; None while it lives."""
         if self.turned_s > DEAF_S:
             return f"the main loop has not turned for {self.turned_s:.0f} s"
-        return None
+        return self.hangs
 
     @property
     def unready(self) -> str | None:

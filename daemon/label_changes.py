@@ -1,6 +1,7 @@
 """What the daemon does when labels change: sides at once, a training run when one is due."""
 
 import logging
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ _log = logging.getLogger("classifyd.retrain")
 
 Start = Callable[[Path, Path], TrainingProcess]
 """Starts a process on a configuration file; the second path is for what it prints."""
+_OUT_OF_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)
+"""How the kernel, or TensorFlow itself, ends a process that gets no more memory."""
 
 
 class LabelChanges:
@@ -106,7 +109,7 @@ class LabelChanges:
 
 def _reason(process: Process, code: int) -> str:
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    hint = ": killed, or out of memory" if code == -9 else ""
+    hint = ": killed, or out of memory (retrain.max_memory_mb)" if -code in _OUT_OF_MEMORY else ""
     said = process.said()
     return f"its process ended {how}{hint}" + (f"\n{said}" if said else "")
 

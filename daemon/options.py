@@ -70,16 +70,35 @@ class Options(BaseModel):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a plugin does beside reading files of this machine, for the sandbox of a service.
+
+    `writes` are folders that it writes in, `network` tells whether it talks to other machines,
+    `moves_images` whether it takes images out of the folders of sources or links to them.
+    """
+
+    writes: tuple[Path, ...] = ()
+    network: bool = False
+    moves_images: bool = False
+
+
+def no_needs(_options: Any) -> Needs:
+    """Ask for nothing."""
+    return Needs()
+
+
 @dataclass(frozen=True)
 class Factory(Generic[T]):
     """A named way to build one plugin object from its validated options.
 
     `name` is what configuration says; `options` is the pydantic model shown by
     `classifyd plugins NAME` and in `config schema`; `build` gets an instance of it;
-    `summary` is one line for listings.
+    `summary` is one line for listings; `needs` tells what these options ask of the machine.
     """
 
     name: str
     build: Callable[[Any], T]
     options: type[Options] = Options
     summary: str = ""
+    needs: Callable[[Any], Needs] = no_needs

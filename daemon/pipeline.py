@@ -3,7 +3,7 @@
 No threads and no signals: the loop calls in, and everything that varies is injected.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -92,6 +92,11 @@ class Pipeline:
     def in_flight(self) -> int:
         """How many files are with workers."""
         return sum(len(lane.outstanding[number].files) for number, lane in self._lanes.items())
+
+    @property
+    def batches(self) -> Collection[int]:
+        """The numbers of the batches that are with workers that can work."""
+        return [number for number, lane in self._lanes.items() if lane.executor.trouble is None]
 
     @property
     def is_classifying_again(self) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,19 @@ from daemon.requests import Requests
 from daemon.retrain_thread import RetrainThread
 from daemon.room import DiskGuard
 from daemon.signals import Signals
+from daemon.stage import Stage
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
 from daemon.upkeep import Upkeep
+from daemon.vigil import Vigil
 from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
 _BEAT_S = 5.0
+_MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Parts:
     retrain: RetrainThread
     guard: DiskGuard
     upkeep: Upkeep
+    vigil: Vigil
     loop: Loop
     formats: Sequence[str]
 
@@ -88,6 +92,7 @@ class Service:
         lane = self._parts.pipeline.lane
         return Health(
             phase=self._phase,
+            hangs=self._parts.vigil.stuck,
             turned_s=self._pulse.age_s,
             model=lane.name if lane else None,
             runtime=lane.executor.runtime if lane else None,
@@ -102,10 +107,12 @@ class Service:
 
         def on_tick() -> None:
             if signals.take_reload():
-                self._reload(reload)
+                self._parts.vigil.reload(lambda: self._reload(reload))
+                self._next_beat = 0.0
             self._tick()
 
         def is_over() -> bool:
+            self._parts.vigil.look(self._stages())
             self._pulse.beat()
             return signals.stop_asked
 
@@ -131,6 +138,7 @@ class Service:
         with Signals() as signals:
 
             def is_over() -> bool:
+                self._parts.vigil.look(self._stages())
                 has_looked = loop.scans_ended == len(sources)
                 progress(loop.tally, has_looked)
                 idle = has_looked and loop.is_drained and self._parts.requests.is_idle
@@ -159,6 +167,13 @@ class Service:
         parts.delivery.start()
         self._labels.start()
         self._beat("starting")
+
+    def _stages(self) -> Iterator[Stage]:
+        """Yield all threads that must go on."""
+        parts = self._parts
+        yield from self._sources.stages if self._sources else ()
+        yield from (*self._labels.stages, *parts.delivery.stages)
+        yield from (parts.retrain.stage, parts.upkeep.stage)
 
     def _reexamine(self) -> None:
         """Read ignored files again once workers are warm that accept other formats."""
@@ -216,6 +231,7 @@ class Service:
         lives, and only its end lets another be started in its place.
         """
         parts, self._phase = self._parts, "stopping"
+        parts.vigil.end()
         end = parts.clock.elapsed() + SHUTDOWN_S
 
         def left() -> float:
@@ -236,7 +252,10 @@ class Service:
 
     def _beat(self, phase: str) -> None:
         self._phase = phase
-        self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), self._detail())
+        detail = self._detail()
+        self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), detail)
+        if phase != "stopped":
+            self._parts.vigil.tell(phase, detail)
 
     def _detail(self) -> dict[str, Any]:
         parts = self._parts
@@ -246,6 +265,7 @@ class Service:
             "runtime": lane.executor.runtime if lane else None,
             "model": lane.name if lane else None,
             "in_flight": parts.pipeline.in_flight,
+            "waiting": parts.inbox.queued(_MOST_COUNTED),
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
             "model_error": self._trouble(),

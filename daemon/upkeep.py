@@ -2,11 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from daemon.clock import Clock
 from daemon.errors import ClassifydError
+from daemon.stage import Stage
 
 if TYPE_CHECKING:
     from daemon.pruning import Removed
@@ -36,27 +37,28 @@ class Upkeep:
         self._apart = clock.now() - clock.elapsed()
         self._prune_at = clock.elapsed() + _FIRST_PRUNE_S
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self.stage = Stage("upkeep", self._run, self._stop, limit_s=None)
         self.trouble: str | None = None
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self.stage.start()
 
     def stop(self, deadline_s: float) -> None:
         """End the looking; pruning ends after the batch in hand."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(deadline_s)
+        self.stage.join(deadline_s)
 
-    def _run(self) -> None:
-        while not self._stop.wait(_LOOK_S):
+    def _run(self) -> Iterator[float]:
+        yield _LOOK_S
+        while not self._stop.is_set():
             try:
                 self.look()
             except (ClassifydError, OSError) as error:
                 _log.warning("upkeep waits: %s", error)
             except Exception:
                 _log.exception("upkeep failed")
+            yield _LOOK_S
 
     def look(self) -> None:
         """Do what is to be done now."""

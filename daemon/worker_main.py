@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from daemon.contracts import DecodeLimits, WorkerSetup
 from daemon.domain import Batch, BatchResult, Outcome, Took
-from daemon.errors import ClassifydError
+from daemon.errors import ClassifydError, RuntimeLoadError
 from daemon.growth import Growth
 from daemon.quiet import hush_pillow
 
@@ -142,8 +142,14 @@ def _build(setup: WorkerSetup) -> "Worker":
 
 def _executable(runtime: "Runtime", setup: WorkerSetup) -> "Executable":
     from daemon.contracts import CompiledRuntime
+    from daemon.sums import altered
 
     if setup.compiled is not None and isinstance(runtime, CompiledRuntime):
+        if (name := altered(setup.compiled)) is not None:
+            raise RuntimeLoadError(
+                f"compiled model {setup.compiled}: {name} was altered; remove the folder, and it is"
+                " compiled again at the next start"
+            )
         return runtime.open(setup.compiled, setup.max_batch)
     return runtime.load(setup.bundle, setup.max_batch)
 

@@ -1,6 +1,5 @@
 """What many tests share: an empty database of the newest schema, and the command line."""
 
-import os
 import shutil
 import signal
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from filled import Filled
 
-from daemon import cli
+from daemon import cli, priority
 from daemon.store.database import open_engine
 from daemon.store.migrate import upgrade
 
@@ -79,7 +78,8 @@ def classifyd(tmp_path, monkeypatch, capsys):
     would slow every test after it.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "nice", lambda more: 0)
+    monkeypatch.setattr(priority, "yield_to_others", lambda: None)
+    monkeypatch.setattr(priority, "limit_memory", lambda megabytes: None)
     monkeypatch.setenv("CLASSIFYD_METRICS__PORT", "null")  # a daemon here may have the default
     on_terminate = signal.getsignal(signal.SIGTERM)
 

@@ -39,6 +39,7 @@ def complaint(path: Path | None, environ: dict[str, str] | None = None) -> str:
 
 
 def generator():
+    sys.path.insert(0, str(ROOT / "docs"))  # as for a script
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -156,6 +157,8 @@ WRONG = {
     "sinks: &all [*all]": "an alias that contains itself",
     "log: !!python/object:os.system x": "is not valid YAML",
     "log: 2024-13-45": "an impossible date",
+    "sources: " + "[" * 2000: "config.yaml: is nested too deeply",
+    "a: &a [" + "x, " * 999 + "]\nb: [" + "*a, " * 999 + "]\n": "its aliases (`*name`) make 1",
     "log: {}\nsinks: \x07": "config.yaml:2: holds a control character",
 }
 

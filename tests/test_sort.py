@@ -59,7 +59,10 @@ def make_sorted(tmp_path):
         each.sink.close()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    ["move", *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != "move")],
+)
 def test_images_get_into_the_folders_of_their_labels_and_back(make_sorted, classifyd, mode):
     box = make_sorted(mode, min_confidence=0.5)
     dog, odd, dim = box.drop("rex.jpg"), box.drop("odd.jpg", b"?"), box.drop("dim.jpg", b"!")

@@ -35,6 +35,7 @@ _COMMANDS = {
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",
+    "service": "daemon.cli.service",
     "prune": "daemon.cli.prune",
     "init": "daemon.cli.init",
     "demo": "daemon.cli.demo",
@@ -116,7 +117,8 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except ClassifydError as error:
-        click.echo("\n".join(map(printable, f"classifyd: {error}".split("\n"))), err=True)
+        said = "\n".join(map(printable, f"classifyd: {error}".split("\n")))
+        click.echo(_as_error(said), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -133,6 +135,15 @@ def main() -> None:
         where = error.filename2 or error.filename or "a file"
         click.echo(f"classifyd: {where}: {error.strerror}; make room on its disk", err=True)
         sys.exit(EXIT_TRY_AGAIN)
+
+
+def _as_error(text: str) -> str:
+    """Return a text as an error of systemd's journal, where it goes there."""
+    import logging
+
+    from daemon.logs import to_journal, with_priority
+
+    return with_priority(text, logging.ERROR) if to_journal() else text
 
 
 def config_from_arguments(arguments: list[str]) -> Path | None:

@@ -122,7 +122,8 @@ class DecodeSettings(Strict):
         strict=True,
         ge=64,
         le=1_048_576,
-        description="Memory in megabytes that decoding may take in a worker (64 or more).",
+        description="Memory in megabytes that decoding may take in a worker (64 or more); one that"
+        " keeps half of it is replaced.",
     )
     scaled: bool = Field(
         default=True,
@@ -208,6 +209,14 @@ class RetrainSettings(Strict):
         gt=0,
         le=10_080,
         description="Minutes within which a strategy compares and fits (up to 10080).",
+    )
+    max_memory_mb: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1024,
+        le=1_048_576,
+        description="Memory in megabytes that a training run may take (1024 or more); null takes "
+        "three quarters of the machine's. It counts what is set aside, a third more than is used.",
     )
     seed: int = Field(
         default=0, strict=True, ge=0, lt=2**32, description="Seed of every random choice."

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pydantic import Field, field_validator
 
-from daemon.contracts import ConfigPath, Factory, Sink
+from daemon.contracts import ConfigPath, Factory, Needs, Sink
 from daemon.domain import Event
 from daemon.durable import make_folder, sync
 from daemon.hookspecs import hookimpl
@@ -165,4 +165,9 @@ def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
 @hookimpl
 def register_sinks() -> Iterable[Factory[Sink]]:
     """Offer JSON lines."""
-    return [Factory("jsonl", JsonlSink, JsonlOptions, "events as JSON lines in a file")]
+    summary = "events as JSON lines in a file"
+    return [Factory("jsonl", JsonlSink, JsonlOptions, summary, _needs)]
+
+
+def _needs(options: JsonlOptions) -> Needs:
+    return Needs(writes=(options.path.parent,))

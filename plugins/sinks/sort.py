@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from daemon.contracts import ConfigPath, Factory, Options, Sink
+from daemon.contracts import ConfigPath, Factory, Needs, Options, Sink
 from daemon.domain import Event
 from daemon.errors import RejectedEventError, SinkError, way_out
 from daemon.hookspecs import hookimpl
@@ -262,7 +262,12 @@ def _shown(path: Path) -> str:
 @hookimpl
 def register_sinks() -> Iterable[Factory[Sink]]:
     """Offer sorting into folders."""
-    return [Factory("sort", SortSink, SortOptions, "images into a folder for each label")]
+    summary = "images into a folder for each label"
+    return [Factory("sort", SortSink, SortOptions, summary, _needs)]
+
+
+def _needs(options: SortOptions) -> Needs:
+    return Needs((options.folder,), moves_images=options.mode in ("move", "hardlink"))
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from daemon.contracts import ConfigPath, Factory, Sink
+from daemon.contracts import ConfigPath, Factory, Needs, Sink
 from daemon.domain import Event
 from daemon.errors import RejectedEventError, SinkError
 from daemon.hookspecs import hookimpl
@@ -250,4 +250,5 @@ def _said(response: "urllib3.BaseHTTPResponse") -> str:
 @hookimpl
 def register_sinks() -> Iterable[Factory[Sink]]:
     """Offer posting to an address."""
-    return [Factory("webhook", Webhook, WebhookOptions, "events as signed JSON to an address")]
+    summary = "events as signed JSON to an address"
+    return [Factory("webhook", Webhook, WebhookOptions, summary, lambda _: Needs(network=True))]

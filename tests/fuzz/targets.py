@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,43 @@ def manifest(data: bytes) -> None:
     assert not any("/" in name or name.startswith(".") for name in (found.name, *found.files))
 
 
+def _altered(seed: Path, target: Target) -> Target:
+    """Put the bytes, as text or as JSON, in the place of one value of a whole document."""
+    document = json.loads(seed.read_text("utf-8"))
+    places = list(_places(document))
+
+    def altered(data: bytes) -> None:
+        if not data:
+            return
+        above, key = places[data[0] % len(places)]
+        before = above[key]
+        above[key] = _value(data[1:])
+        try:
+            text = json.dumps(document)
+        finally:
+            above[key] = before
+        target(text.encode())
+
+    return altered
+
+
+def _places(part: Any) -> Iterator[tuple[Any, Any]]:
+    keys = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, value in list(keys):
+        yield part, key
+        if isinstance(value, dict | list):
+            yield from _places(value)
+
+
+def _value(data: bytes) -> Any:
+    text = data.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+_SEEDS = Path(__file__).with_name("corpus")
 TARGETS: dict[str, Target] = {
     "image": image,
     "csv": _labels(".csv"),
@@ -85,4 +123,6 @@ TARGETS: dict[str, Target] = {
     "label-studio": _labels(".json"),
     "config": config,
     "manifest": manifest,
+    "manifest-value": _altered(_SEEDS / "manifest" / "bundled.json", manifest),
+    "label-studio-value": _altered(_SEEDS / "label-studio" / "plain.json", _labels(".json")),
 }
