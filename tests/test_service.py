@@ -167,7 +167,7 @@ def test_the_units_of_a_person_are_clean(classifyd, configure, tmp_path, monkeyp
 NAME = "classifyd.service"
 CONFIG = "/etc/classifyd/config.yaml"
 INBOX = "/srv/classifyd/inbox"
-QUICKLY = "runtime: openvino\nexecutor: {name: local, workers: 1}\n"
+QUICKLY = "runtime: keras\nexecutor: {name: local, workers: 1}\n"
 HERE = f"[Service]\nEnvironment=PYTHONPATH={INSTALLED}\nRestartSec=1\n"
 
 
@@ -207,10 +207,10 @@ def journal(machine: Machine, *options: str) -> dict[str, str]:
     not Path(sys.executable).is_relative_to(ROOT), reason="needs the checkout's own environment"
 )
 def test_a_real_systemd_starts_reloads_watches_and_ends_the_service(machine, tmp_path):
-    # Started: once the model is warm, as the account, in the sandbox, with TensorFlow to compile.
+    # Started: once the model is warm, as the account, in the sandbox, with TensorFlow in it.
     started = machine.run("systemctl", "start", NAME, timeout_s=280)
     assert started.returncode == 0, machine.out("journalctl", "--no-pager", "-u", NAME)
-    assert "cifar10 on openvino" in machine.show(NAME, "StatusText")
+    assert "cifar10 on keras" in machine.show(NAME, "StatusText")
     main = machine.show(NAME, "MainPID")
     assert machine.out("ps", "-o", "user=", "-p", main) == "classifyd"
 
