@@ -76,9 +76,9 @@ def backlogs(connection: Connection) -> dict[str, Backlog]:
 def given_up(connection: Connection) -> dict[str, int]:
     """Return how many events each sink has rejected for good; no entry for none."""
     rows = connection.exec_driver_sql(
-        "SELECT sink, count(*) FROM delivery WHERE given_up_at IS NOT NULL GROUP BY sink"
+        "SELECT sink, count(*) AS events FROM delivery WHERE given_up_at IS NOT NULL GROUP BY sink"
     )
-    return {sink: count for sink, count in rows}
+    return {row.sink: row.events for row in rows}
 
 
 def sources_up(connection: Connection) -> dict[str, bool]:
