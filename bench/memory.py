@@ -44,10 +44,10 @@ def measure(plan: Plan, say: Say) -> Section:
         with Daemon(folder / "daemon", model.bundle) as daemon:
             marks = list(_marks(daemon, pictures.files, say))
     notes = (
-        f"{pictures.what} through {model.what}, in one run; the memory of a process is its"
-        " resident set, own memory the part that no file is behind.",
-        f"From {marks[1].images:,} to {marks[-1].images:,} images all resident sets together grew"
-        f" by {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB, the processes' own memory by"
+        f"{pictures.what} through {model.what}, in one run; memory is the proportional set"
+        " size, own memory the part that no file is behind.",
+        f"From {marks[1].images:,} to {marks[-1].images:,} images the memory of all processes grew"
+        f" by {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB, their own memory by"
         f" {marks[-1].own_mb - marks[1].own_mb:.1f} MB.",
         f"The database grew by {_bytes_each(marks):.0f} bytes an image.",
     )
@@ -59,9 +59,8 @@ def _marks(daemon: Daemon, files: Sequence[Path], say: Say) -> Iterator[Mark]:
     for count in _counts(len(files)):
         while done < count:
             wave = files[done : min(done + _WAVE, count)]
-            daemon.take(wave)
+            daemon.run(wave)
             done += len(wave)
-            daemon.await_rows(done, every_s=0.2)
         mark = _mark(daemon, done)
         say(f"memory: {done:,} images, {mark.memory_mb:.0f} MB")
         yield mark

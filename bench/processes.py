@@ -12,9 +12,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Usage:
     """What some processes hold.
 
-    `memory_mb` is their resident sets added up, `own_mb` the part that no file is behind.
-    Proportional set sizes would not do: they change as other programs with the same libraries
-    come and go.
+    `memory_mb` is their proportional set sizes added up: a page that several share counts once.
+    `own_mb` is the part that no file is behind.
     """
 
     memory_mb: float
@@ -49,7 +48,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def _usage(process: Path) -> Usage:
     maps = (process / "smaps_rollup").read_text()
     return Usage(
-        memory_mb=_megabytes(maps, "Rss:"),
+        memory_mb=_megabytes(maps, "Pss:"),
         own_mb=_megabytes(maps, "Anonymous:"),
         threads=len(list((process / "task").iterdir())),
         descriptors=len(list((process / "fd").iterdir())),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class FileState(StrEnum):
@@ -26,9 +26,11 @@ SCAN_TITLE = "scan"
 FINAL_STATES = frozenset({FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE})
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """What tells one version of a path from the next: bytes, nanoseconds, inode number."""
+class FileStat(NamedTuple):
+    """What tells one version of a path from the next: bytes, nanoseconds, inode number.
+
+    This and `Sighting` are named tuples, since a rescan makes and compares a million of each.
+    """
 
     size: int
     mtime_ns: int
@@ -40,8 +42,7 @@ class FileStat:
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """A source saw this path as it now is.
 
     `whole`: the source knows that the writer has finished (closed or renamed into place);

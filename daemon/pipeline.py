@@ -157,9 +157,10 @@ class Pipeline:
             batch = Batch(
                 next(self._ids), lane.model_version_id, tuple(files), moves_state, self.roots
             )
+            # First, so that nobody waits at the end for a batch that was refused.
+            lane.executor.submit(batch)
             lane.outstanding[batch.batch_id] = batch
             self._lanes[batch.batch_id] = lane
-            lane.executor.submit(batch)
 
     def finish(self, result: BatchResult) -> Recorded:
         """Record a batch. A failed one goes again in halves, down to the guilty file alone.

@@ -60,8 +60,11 @@ class Switcher:
         self._anew = self._anew or anew
         if self._starting is not None:
             return
-        deployment, active = self._models.newest_deployment(), self._models.active()
-        if active is None or (deployment == self._wanted and not self._anew):
+        deployment = self._models.newest_deployment()
+        if deployment == self._wanted and not self._anew:
+            return
+        active = self._models.active()
+        if active is None:
             return
         self._anew = False
         self._wanted = deployment

@@ -17,6 +17,7 @@ from daemon.contracts import DecodeLimits, WorkerSetup
 from daemon.domain import Batch, BatchResult, Outcome, Took
 from daemon.errors import ClassifydError, RuntimeLoadError
 from daemon.growth import Growth
+from daemon.priority import WORKER_SCORE, go_first
 from daemon.quiet import hush_pillow
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def _end_with_parent() -> None:
 
 
 def _settle_process() -> None:
-    """Leave signals to the parent: Ctrl-C goes to the whole group, and a batch must finish."""
+    """Leave signals to the parent: Ctrl-C goes to the whole group, and a batch must finish.
+
+    Where memory runs out this process ends before the parent, which can replace it."""
+    go_first(WORKER_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

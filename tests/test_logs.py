@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 
 import pytest
 
@@ -107,3 +109,30 @@ def test_no_name_of_a_file_makes_a_line_or_steers_a_terminal(set_up, capsys):
     text, other = capsys.readouterr().err.splitlines()
     assert text.isprintable() and "a\\n\\x1b[2J" in text
     assert other.isprintable() and json.loads(other)["message"] == "a\n\x1b[2J\u009b\u202e.png"
+
+
+def test_in_the_journal_each_line_has_its_weight_and_no_time(set_up, monkeypatch, capfd):
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    monkeypatch.setattr(sys, "stderr", os.fdopen(os.dup(2), "w", buffering=1))
+    set_up("debug", "text")
+    log = logging.getLogger("classifyd")
+    log.debug("looked")
+    log.info("serving")
+    log.warning("slow")
+    try:
+        raise OSError("gone")
+    except OSError:
+        log.exception("failed")
+    sys.stderr.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[:3] == ["<7>DEBUG   looked", "<6>INFO    serving", "<4>WARNING slow"]
+    assert lines[3] == "<3>ERROR   failed" and all(line.startswith("<3>") for line in lines[4:])
+
+
+@pytest.mark.parametrize("stream", ["", "8:1", "no number"])
+def test_a_stream_that_was_redirected_is_no_journal(set_up, monkeypatch, capsys, stream):
+    monkeypatch.setenv("JOURNAL_STREAM", stream)
+    set_up("info", "text")
+    logging.getLogger("classifyd").info("serving")
+    assert not capsys.readouterr().err.startswith("<")

@@ -309,6 +309,7 @@ def test_what_the_database_knows_is_told(engine, filled):
     for number in (1, 2):
         filled.insert("event", id=number, kind="classified", happened_at=at(number), payload={})
         filled.insert("delivery", event_id=number, sink="webhook")
+    filled.insert("delivery", event_id=1, sink="jsonl", given_up_at=at(9), attempts=10)
     filled.insert("sink_state", name="webhook", failures=3)
     clock = ManualClock()
     clock.advance(30)
@@ -323,6 +324,8 @@ def test_what_the_database_knows_is_told(engine, filled):
     assert found['classifyd_sink_pending_events{sink="jsonl"}'] == 0
     assert found['classifyd_sink_pending_events{sink="webhook"}'] == 2
     assert found['classifyd_sink_refusals{sink="webhook"}'] == 3
+    assert found['classifyd_sink_given_up_events{sink="jsonl"}'] == 1
+    assert found['classifyd_sink_given_up_events{sink="webhook"}'] == 0
     assert found['classifyd_sink_oldest_pending_seconds{sink="webhook"}'] == 29
     model = 'backbone="compact",head="softmax",runtime="openvino",version="compact-1"'
     assert found[f"classifyd_model_info{{{model}}}"] == 1
@@ -398,6 +401,7 @@ def test_what_a_scrape_asks_is_found_by_indexes(engine):
         connection.connection.set_trace_callback(seen.append)
         vitals.oldest_waiting_s(connection, NOON)
         vitals.backlogs(connection)
+        vitals.given_up(connection)
         connection.connection.set_trace_callback(None)
         for statement in seen:
             plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all())

@@ -141,6 +141,7 @@ def test_the_daemon_tells_of_every_phase(address, listener, tmp_path, monkeypatc
         assert until(daemon.workers)
         for pid in daemon.workers():
             assert "NOTIFY_SOCKET" not in variables_of(pid)
+            assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "200\n"
 
         count = len(listener.lines())
         until(lambda: listener.lines()[count:].count("WATCHDOG=1") >= 3)  # idle and well
@@ -160,3 +161,27 @@ def test_the_daemon_tells_of_every_phase(address, listener, tmp_path, monkeypatc
         assert daemon.stop() == 0
         last = listener.lines()[count:]
         assert last[last.index("STOPPING=1") + 1].startswith("STATUS=stopping: ")
+
+
+BREAKS = """
+from daemon import upkeep
+
+def look(self):
+    raise SystemExit("broken")
+
+upkeep._LOOK_S = 0.1
+upkeep.Upkeep.look = look
+"""
+
+
+@pytest.mark.slow
+def test_a_part_that_dies_takes_the_daemon_down_in_order(tmp_path):
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    with daemon_process(tmp_path, {"plugins": ["daemon.testing.stubs", "breaks.py"]}) as daemon:
+        daemon.deploy(stub_bundle(tmp_path / "bundles"))
+        daemon.launch()
+        assert daemon.wait() == 1
+        said = daemon.log.read_text()
+        assert "upkeep has ended (SystemExit: broken)" in said.splitlines()[-1]
+        assert "stopped" in said and "Traceback" not in said
+        assert daemon.query("SELECT phase FROM heartbeat") == [("stopped",)]

@@ -177,6 +177,13 @@ REFUSALS = Family(
     "How often a sink has failed in a row; 0 once it has taken an event again.",
     ("sink",),
 )
+GIVEN_UP = Family(
+    "classifyd_sink_given_up_events",
+    "gauge",
+    DATABASE,
+    "Events that a sink has rejected so often that they are offered no more.",
+    ("sink",),
+)
 OLDEST_PENDING = Family(
     "classifyd_sink_oldest_pending_seconds",
     "gauge",
@@ -191,6 +198,6 @@ COUNTED = (FILES, UNKNOWN, FAILED_BATCHES, BATCH_FILES, STAGE_SECONDS, SINK_EVEN
 GATHERED = (
     READY, BUILD, WORKERS, MODEL_TROUBLE, MODEL, MEMORY, DISK_FREE, DISK_SIZE, DATABASE_BYTES,
     DATABASE_UP, QUEUE, QUARANTINED, OLDEST, MODEL_SINCE, RUNS, SOURCE_UP, PENDING,
-    REFUSALS, OLDEST_PENDING,
+    REFUSALS, GIVEN_UP, OLDEST_PENDING,
 )  # fmt: skip
 """What is looked up when somebody asks."""

@@ -51,6 +51,7 @@ class Gathering(Collector):
         self._runs = vitals.RunCounts()
         self._queue = vitals.Sparing(queries.unfinished, clock)
         self._backlogs = vitals.Sparing(vitals.backlogs, clock)
+        self._given_up = vitals.Sparing(vitals.given_up, clock)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield every gauge; while the database refuses, all but those that come from it."""
@@ -101,6 +102,8 @@ class Gathering(Collector):
         yield f.RUNS, {(outcome,): count for outcome, count in runs.items()}
         up = vitals.sources_up(connection)
         yield f.SOURCE_UP, {(source,): is_up for source, is_up in up.items()}
+        lost = dict.fromkeys(self._sinks, 0) | self._given_up.read(connection)
+        yield f.GIVEN_UP, {(sink,): count for sink, count in lost.items()}
         yield from self._sink_figures(self._backlogs.read(connection), now)
 
     def _sink_figures(self, backlogs: Mapping[str, vitals.Backlog], now: str) -> Figures:

@@ -29,6 +29,7 @@ _PRAGMAS = (
     "cache_size=-16000",
     "temp_store=MEMORY",
 )
+_DURABLE = "durable"
 _BUSY = {
     "locked": "the database is locked by another program; close it and try again",
     "full": "the disk that holds the database is full; make room and try again",
@@ -145,19 +146,32 @@ class _SameFile:
 def _begin(connection: Connection) -> None:
     """Begin for ourselves: sqlite3 begins late and deferred, so that a write could fail with
     "locked" after reading, without waiting for the busy timeout."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes", False):
+        _sync(connection, options.get("durable", True))
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _sync(connection: Connection, durable: bool) -> None:
+    """Have the commit wait for the disk, or not; set again only where it changes."""
+    if connection.info.get(_DURABLE, True) is not durable:
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.info[_DURABLE] = durable
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, durable: bool = True) -> Iterator[Connection]:
     """One short write transaction: the write lock is taken at once, so none fails half-way.
 
-    Raises `DatabaseError` when the database stays locked or cannot be written.
+    One that is not `durable` does not wait for the disk, and is on it with the next that is: a
+    power failure before may undo it, a crash of this program never does. Raises `DatabaseError`
+    when the database stays locked or cannot be written.
     """
     with (
         translated(),
-        engine.connect().execution_options(writes=True) as connection,
+        engine.connect().execution_options(writes=True, durable=durable) as connection,
         connection.begin(),
     ):
         yield connection

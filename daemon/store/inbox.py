@@ -1,4 +1,8 @@
-"""The inbox in the database: sightings in, claims out. Every method is one transaction."""
+"""The inbox in the database: sightings in, claims out. Every method is one transaction.
+
+Sightings and claims do not wait for the disk: after a power failure the files are still there to
+be sighted again, and a claim would be void anyway.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,6 +53,32 @@ _CLAIM = (
     )
     .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts, File.found_at)
 )
+_SETTLING = (
+    select(File.path_bytes, *STAT_COLUMNS)
+    .where(WAITING, File.state == text("'settling'"))
+    .order_by(File.next_try_at.desc(), File.id.desc())
+    .limit(bindparam("most"))
+)
+_DUE = (
+    WAITING,
+    File.state == text("'retry'"),
+    or_(File.next_try_at <= bindparam("b_now"), File.next_try_at > bindparam("b_latest")),
+)
+_ANY_DUE = select(File.id).where(*_DUE).limit(1)
+_REQUEUE = (
+    update(File)
+    .where(*_DUE)
+    .values(state=text("'queued'"), next_try_at=None, state_at=bindparam("b_now"))
+)
+_THERE = (
+    select(File.id)
+    # The plus keeps SQLite from the source's index, which it would sort anew for each page.
+    .where(File.id > bindparam("last"), text("+source = :source"))
+    .where(File.is_current == text("1"), File.removed_at.is_(None))
+    .where(File.state != text("'gone'"), File.found_at < bindparam("began"))
+    .order_by(File.id)
+    .limit(bindparam("most"))
+)
 _QUEUED = select(func.count()).select_from(
     select(File.id)
     .where(WAITING, File.state == text("'queued'"))
@@ -83,8 +113,8 @@ class Inbox:
                 listing.meet(row.file_id for row in known.values())
             orphans = _orphans(connection, source, known, latest.values())
         if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
-            return Sighted(self._unsettled(known, latest.values()), 0)
-        with writing(self._engine) as connection:
+            return Sighted(_settling(known, latest.values()), 0)
+        with writing(self._engine, durable=False) as connection:
             known = known_rows(connection, latest)
             _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
@@ -146,20 +176,16 @@ class Inbox:
         """Yield, in pages, the paths of the source that a finished walk has not met."""
         last = 0
         while True:
-            query = (
-                select(File.id, File.path_bytes)
-                .where(File.id > last, File.source == listing.source, File.is_current == text("1"))
-                .where(File.removed_at.is_(None), File.state != FileState.GONE)
-                .where(File.found_at < listing.began_at)
-                .order_by(File.id)
-                .limit(page)
-            )
+            values = {"last": last, "source": listing.source, "began": listing.began_at}
             with reading(self._engine) as connection:
-                rows = connection.execute(query).all()
-            if not rows:
+                there = connection.execute(_THERE, values | {"most": page}).scalars().all()
+                unmet = [file_id for file_id in there if not listing.has_met(file_id)]
+                query = select(File.path_bytes).where(File.id.in_(unmet)).order_by(File.id)
+                paths = list(connection.execute(query).scalars()) if unmet else []
+            if not there:
                 return
-            last = rows[-1].id
-            yield [row.path_bytes for row in rows if not listing.has_met(row.id)]
+            last = there[-1]
+            yield paths
 
     def settled(self, paths: Sequence[bytes], now: str) -> None:
         """These files are whole: they may be claimed."""
@@ -191,19 +217,14 @@ class Inbox:
 
     def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
         """Return up to `most` of the files that were not whole when last seen, the latest."""
-        query = (
-            select(File.path_bytes, *STAT_COLUMNS)
-            .where(WAITING, File.state == FileState.SETTLING)
-            .order_by(File.next_try_at.desc(), File.id.desc())
-            .limit(most)
-        )
         with reading(self._engine) as connection:
-            return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
+            found = connection.execute(_SETTLING, {"most": most})
+            return [(path, FileStat(*stat)) for path, *stat in found]
 
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
         values = {"most": most, "b_owner": self._owner, "b_lease": lease, "b_now": now}
-        with writing(self._engine) as connection:
+        with writing(self._engine, durable=False) as connection:
             rows = sorted(connection.execute(_CLAIM, values))
             known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
@@ -237,19 +258,12 @@ class Inbox:
 
         None waits beyond `latest`: a later time was told by a clock that has been set back since.
         """
-        has_come = File.next_try_at <= now
-        if latest is not None:
-            has_come = or_(has_come, File.next_try_at > latest)
-        due = (WAITING, File.state == FileState.RETRY, has_come)
+        values = {"b_now": now, "b_latest": latest}  # nothing is greater than null
         with reading(self._engine) as connection:
-            if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
+            if connection.execute(_ANY_DUE, values).first() is None:
                 return 0
         with writing(self._engine) as connection:
-            return connection.execute(
-                update(File)
-                .where(*due)
-                .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
-            ).rowcount
+            return connection.execute(_REQUEUE, values).rowcount
 
     def reexamine_ignored(self, now: str) -> int:
         """Queue again what was ignored for its content: the accepted formats have changed."""
@@ -294,6 +308,10 @@ def _orphans(
         return []
     followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
     return [one for one in foreign if known[one.path].source not in followed]
+
+
+def _settling(known: dict[bytes, Known], sightings: Iterable[Sighting]) -> tuple[Sighting, ...]:
+    return tuple(s for s in sightings if known[s.path].state is FileState.SETTLING)
 
 
 def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:

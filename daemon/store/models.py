@@ -11,6 +11,8 @@ from daemon.store.database import reading, writing
 from daemon.store.outbox import publish
 from daemon.store.schema import Deployment, ModelVersion
 
+_NEWEST = select(Deployment.id).order_by(Deployment.id.desc()).limit(1)
+
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
@@ -102,9 +104,8 @@ class Models:
 
     def newest_deployment(self) -> int | None:
         """Return the number of the newest deployment; it changes with every activation."""
-        query = select(Deployment.id).order_by(Deployment.id.desc()).limit(1)
         with reading(self._engine) as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(_NEWEST).scalar()
 
     def deployments(self) -> list[Deployed]:
         """Return the whole history, newest first."""

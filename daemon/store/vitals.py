@@ -73,6 +73,14 @@ def backlogs(connection: Connection) -> dict[str, Backlog]:
     return {sink: Backlog(*told) for sink, *told in rows}
 
 
+def given_up(connection: Connection) -> dict[str, int]:
+    """Return how many events each sink has rejected for good; no entry for none."""
+    rows = connection.exec_driver_sql(
+        "SELECT sink, count(*) AS events FROM delivery WHERE given_up_at IS NOT NULL GROUP BY sink"
+    )
+    return {row.sink: row.events for row in rows}
+
+
 def sources_up(connection: Connection) -> dict[str, bool]:
     """Return of each source whether it can be watched."""
     return {row["title"]: row["alarm"] is None for row in queries.sources(connection)}

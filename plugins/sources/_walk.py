@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from daemon.below import folder_of
 from daemon.domain import FileStat, Sighting
@@ -61,7 +61,7 @@ class Tree:
         walk = Walk(self, path)
         seen = None if is_folder else self.sight(path)
         for chunk in walk.chunks() if is_folder else [[seen] if seen else []]:
-            yield [replace(one, ignored=one.ignored or barred) for one in chunk]
+            yield [one._replace(ignored=one.ignored or barred) for one in chunk]
         walk.require_all()
 
     def is_folder(self, path: bytes) -> bool:
@@ -92,11 +92,15 @@ class Tree:
 
     def judge(self, path: bytes, status: os.stat_result, whole: bool = False) -> Sighting:
         """Make a sighting of anything but a folder, from its `lstat`; nothing is opened."""
-        reason = next((words for test, words in OTHER_KINDS if test(status.st_mode)), None)
+        reason = None if stat.S_ISREG(status.st_mode) else _other_kind(status.st_mode)
         if reason is None and len(path) >= LONGEST:
             reason = f"path of {LONGEST:,} bytes or more, which no program can open"
         reason = reason or self.rules.keeps_out(self.relative(path))
         return Sighting(path, FileStat.of(status), whole and reason is None, reason)
+
+
+def _other_kind(mode: int) -> str | None:
+    return next((words for test, words in OTHER_KINDS if test(mode)), None)
 
 
 class Walk:
@@ -160,8 +164,9 @@ class Walk:
         """Yield what the folder holds; what vanishes meanwhile is not there, and no error."""
         try:
             with self._tree.opened(folder) as handle, os.scandir(handle) as entries:
+                begin = folder.rstrip(b"/") + b"/"
                 for entry in entries:
-                    path = os.path.join(folder, os.fsencode(entry.name))  # noqa: PTH118 (bytes)
+                    path = begin + os.fsencode(entry.name)
                     if status := self._status(entry, path):
                         yield path, status
         except (FileNotFoundError, NotADirectoryError):

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from .learning import learner, prepared, training
 from .life import serving
-from .points import Enumeration, chosen, kinds
+from .points import Enumeration, chosen, copied, kinds
 from .seccomp import unavailable
 from .storm import Storm
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=0, help="blow a storm of so many kills")
     parser.add_argument("--points", type=int, help="end so many lives at drawn points; 0: at all")
+    parser.add_argument("--training", action="store_true", help="points of a training run")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all that is drawn")
     parser.add_argument("--at-once", type=int, default=2, help="how many lives at a time")
     asked = parser.parse_args()
@@ -27,17 +29,24 @@ def main() -> int:
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as scratch:
         if asked.points is not None:
-            wrong += _points(Path(scratch), asked.points or None, asked.seed, asked.at_once)
+            lives = _lives(Path(scratch), asked.training)
+            wrong += _points(lives, asked.points or None, asked.seed, asked.at_once)
         if asked.kills:
             wrong += _storm(Path(scratch) / "storm", asked.kills, asked.seed)
     return min(1, wrong)
 
 
-def _points(scratch: Path, most: int | None, seed: int, at_once: int) -> int:
+def _lives(scratch: Path, is_training: bool) -> Enumeration:
+    if not is_training:
+        return Enumeration(serving, scratch)
+    template = prepared(scratch / "template")
+    return Enumeration(training, scratch, learner, copied(template))
+
+
+def _points(lives: Enumeration, most: int | None, seed: int, at_once: int) -> int:
     if reason := unavailable():
         print(f"no points: {reason}")
         return 0
-    lives = Enumeration(serving, scratch)
     met = lives.count()
     print(f"{len(met)} points: {kinds(met)}", flush=True)
     began, ends = time.monotonic(), []

@@ -17,6 +17,7 @@ from .life import SETTINGS
 from .pictures import draw
 
 _REST_S = 300.0
+_START_S = 300.0
 _BANDS = 10
 
 
@@ -63,7 +64,8 @@ class Storm:
 
     def blow(self, kills: int) -> Told:
         """Blow until so many kills, let the daemon come to rest, and audit."""
-        self.daemon.start()
+        self.daemon.launch()
+        self._until_up()
         while self.told.count < kills:
             for _ in range(self._random.randint(1, 6)):
                 self._change()
@@ -127,7 +129,7 @@ class Storm:
         self._draw(self.daemon.folder / "labels" / "kind" / f"{self._drawn}.png")
 
     def _strike(self) -> None:
-        kinds = ["kill"] * 5 + ["worker"] * 3 + ["term", "terms", "swap", "start"]
+        kinds = ["kill"] * 5 + ["worker"] * 5 + ["term", "terms", "swap", "start"]
         kind = self._random.choice(kinds)
         with suppress(ProcessLookupError):
             getattr(self, f"_strike_{kind}")()
@@ -184,15 +186,19 @@ class Storm:
         self._again()
 
     def _again(self) -> None:
-        self._is_up = self._random.random() < 0.7
+        """Start the daemon; mostly, strike again only once it works."""
+        self.daemon.launch()
+        self._is_up = self._random.random() < 0.5
         if self._is_up:
-            self.daemon.start()
-        else:
-            self.daemon.launch()
+            self._until_up()
+
+    def _until_up(self) -> None:
+        until(self.daemon._serves, _START_S, f"the daemon serves; see {self.daemon.log}")
 
     def _calm(self) -> None:
         self.daemon.stop(signal.SIGKILL)
-        self.daemon.start()
+        self.daemon.launch()
+        self._until_up()
         with suppress(TimeoutError):
             until(lambda: not audit(self._scene), _REST_S)
         code = self.daemon.stop()
