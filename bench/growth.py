@@ -127,15 +127,15 @@ def _files(folder: Path, count: int, say: Say) -> Sequence[Cell]:
     model = make_model(BUNDLED, folder)
     daemon = Daemon(folder / "daemon", model.bundle)
     with daemon:  # it makes the database, and the compiled form
-        (title,) = daemon.query("SELECT title FROM source_state")[0]
-    known_files(daemon.database, title, list(_made(daemon.inbox, count)))
+        pass
+    known_files(daemon.database, str(daemon.inbox), list(_made(daemon.inbox, count)))
     say(f"growth: {count:,} files are made")
     with closing(sqlite3.connect(daemon.database, isolation_level=None)) as connection:
         connection.execute("UPDATE source_state SET listed_at = NULL")
     began = time.perf_counter()
     with daemon:
-        listed = "SELECT 1 FROM source_state WHERE listed_at IS NOT NULL"
-        until(lambda: daemon.query(listed), _LISTED_S, "the folder is listed")
+        listed = "SELECT 1 FROM source_state WHERE listed_at IS NOT NULL AND title = ?"
+        until(lambda: daemon.query(listed, str(daemon.inbox)), _LISTED_S, "the folder is listed")
         seconds = time.perf_counter() - began
         processes = [daemon.pid, *children(daemon.pid)]
         before = cpu_seconds(processes)

@@ -117,9 +117,9 @@ class Daemon:
         command += ["--config", str(self._daemon.config)]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database."""
-        return self._daemon.query(statement)
+        return self._daemon.query(statement, *values)
 
     def setup(self) -> WorkerSetup:
         """Return what its workers serve with; it must have been ready before."""
@@ -151,7 +151,8 @@ class Daemon:
             seen = self._follow(connection, first, len(files))
         main, work = cpu_seconds([self.pid]) - cpu[0], cpu_seconds(workers) - cpu[1]
         (early, some), (end, all_) = seen[0], seen[-1]
-        speed = (all_ - some) / (end - early) if all_ > some else len(files) / (end - began)
+        is_long = some <= all_ / 4  # few commits tell nothing between the first and the last
+        speed = (all_ - some) / (end - early) if is_long else len(files) / (end - began)
         return Run(len(files), speed, len(files) / (end - began), main, work)
 
     def _follow(

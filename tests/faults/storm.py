@@ -110,8 +110,8 @@ class Storm:
 
     def _truncated(self) -> None:
         if path := self._any():
+            # What only lacks its end is still the image that it was.
             os.truncate(path, self._random.randrange(path.stat().st_size))
-            self._bands[path] = -1
 
     def _renamed(self) -> None:
         if path := self._any():
