@@ -146,7 +146,6 @@ def _service(unit: Unit) -> Iterator[str]:
     yield "ExecReload=/bin/kill -HUP $MAINPID"
     if unit.account is not None:
         yield f"User={unit.account}"
-        yield f"Group={unit.account}"
     yield from _RUNNING.splitlines()
     yield ""
     yield from _HARDENED_FOR_ALL.splitlines()

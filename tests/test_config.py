@@ -157,7 +157,7 @@ WRONG = {
     "sinks: &all [*all]": "an alias that contains itself",
     "log: !!python/object:os.system x": "is not valid YAML",
     "log: 2024-13-45": "an impossible date",
-    "sources: " + "[" * 2000: "config.yaml: is nested too deeply",
+    "sources: " + "[" * 1000: "config.yaml: is nested too deeply",
     "a: &a [" + "x, " * 999 + "]\nb: [" + "*a, " * 999 + "]\n": "its aliases (`*name`) make 1",
     "log: {}\nsinks: \x07": "config.yaml:2: holds a control character",
 }

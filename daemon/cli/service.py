@@ -161,6 +161,8 @@ def _next_steps(unit: "Unit", name: str, is_new: bool) -> Iterator[str]:
             yield f"install -d -o {unit.account} -g {unit.account} {path}"
         for path in unit.reads:
             yield f"setfacl -R -m u:{unit.account}:rX {path}   where {unit.account} may not read it"
+        if unit.sees_homes:
+            yield f"chmod o+x HOME                     part of it is in one: let {unit.account} in"
     else:
         yield "loginctl enable-linger             run without being logged in"
     yield f"{manager} daemon-reload"

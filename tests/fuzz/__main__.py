@@ -1,7 +1,7 @@
 """Fuzz one target with atheris: `python -m tests.fuzz TARGET [CORPUS...] [-libFuzzer=option...]`.
 
-New inputs go to the first corpus folder. Coverage is that of Python code: our own, Pillow's,
-PyYAML's and pydantic's.
+With `any` for the target the first byte of each input chooses it. New inputs go to the first
+corpus folder. Coverage is that of Python code: our own, Pillow's, PyYAML's and pydantic's.
 """
 
 import sys
@@ -19,10 +19,15 @@ with atheris.instrument_imports(include=["daemon", "PIL", "yaml", "csv", "json"]
     hush_pillow()
 
 
+def _any(data: bytes) -> None:
+    if data:
+        list(TARGETS.values())[data[0] % len(TARGETS)](data[1:])
+
+
 def main() -> None:
     """Run until the limit that the options set; ends with a code other than 0 at a finding."""
     name = sys.argv[1]
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[name])
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], _any if name == "any" else TARGETS[name])
     atheris.Fuzz()
 
 
