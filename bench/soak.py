@@ -1,4 +1,4 @@
-"""Months in minutes: many small images through one daemon, other models and a training meanwhile."""
+"""Months in minutes: many small images through one daemon, new models and a training meanwhile."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -72,8 +72,11 @@ def _swap(daemon: Daemon, bundle: Path) -> None:
 
 
 def _serves_the_active(daemon: Daemon) -> bool:
-    active = daemon.query("SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1")
-    return daemon.query("SELECT model_version_id FROM heartbeat") == active
+    names = daemon.query(
+        "SELECT json_extract(detail, '$.model'), (SELECT name FROM model_version WHERE id ="
+        " (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1)) FROM heartbeat"
+    )
+    return names[0][0] == names[0][1]
 
 
 def _notes(daemon: Daemon, marks: list[Mark], images: int) -> tuple[str, ...]:
