@@ -174,6 +174,7 @@ def labelled(keras, filled, classifyd, tmp_path, monkeypatch):
     assert classifyd("labels", "import", "photos", "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_backbones_are_measured_side_by_side_and_a_broken_one_stops_nothing(labelled, classifyd):
     ran = classifyd("advise", "--format", "json")
     assert ran.code == 0, ran.err
