@@ -12,8 +12,16 @@ from sqlalchemy import text
 
 from daemon.errors import BusyError, ConfigError, DatabaseError
 from daemon.lock import database_lock
+from daemon.store import database as opening
 from daemon.store import migrate
-from daemon.store.database import BUSY_TIMEOUT_S, open_engine, open_unwritable, reading, writing
+from daemon.store.database import (
+    BUSY_TIMEOUT_S,
+    open_engine,
+    open_lasting,
+    open_unwritable,
+    reading,
+    writing,
+)
 
 TABLES = {
     "file",
@@ -85,6 +93,23 @@ def test_every_connection_waits_keeps_references_and_survives_power_cuts(databas
         "busy_timeout": BUSY_TIMEOUT_S * 1000,
         "synchronous": 2,
     }
+    engine.dispose()
+
+
+def test_the_names_of_all_its_files_last_before_anything_is_committed(
+    database, tmp_path, monkeypatch
+):
+    """Of several connections SQLite has but one sync the folder, and not always the first to
+    commit; the log that a power cut leaves must be there for all."""
+    log, synced = tmp_path / "classifyd.db-wal", []
+    monkeypatch.setattr(opening, "sync", lambda path: synced.append((path, log.stat().st_ino)))
+    engine = open_lasting(database)
+    assert synced == [(tmp_path, log.stat().st_ino)]
+    with writing(engine) as one:
+        one.exec_driver_sql("CREATE TABLE first (x)")
+    with open_engine(database).connect() as other:
+        other.exec_driver_sql("CREATE TABLE second (x)")
+    assert log.stat().st_ino == synced[0][1]
     engine.dispose()
 
 

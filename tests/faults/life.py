@@ -22,6 +22,8 @@ SETTINGS = {
     "executor": {"name": "local", "workers": 1},
 }
 _REST_S = 90.0
+_STEP_S = 300.0
+"""A training run is one step, and the machine may have other work."""
 _KEPT = {
     "file": "SELECT id FROM file WHERE state = 'done'",
     "prediction": "SELECT id FROM prediction",
@@ -143,7 +145,11 @@ class Life:
         """Start the daemon again, wait until it rests, stop it; return what the audit finds."""
         wrong = [f"lost: {lost}" for lost in self._promised - committed(self.daemon.database)]
         self.daemon.gate = None
-        self.daemon.start()
+        self.daemon.launch()
+        try:
+            until(self.daemon._serves, _STEP_S, "the daemon serves again")
+        except (TimeoutError, ChildProcessError) as error:
+            return [*wrong, str(error)]
         with suppress(TimeoutError):  # then the audit below tells what is the matter
             until(lambda: not audit(self.scene), _REST_S)
         if (code := self.daemon.stop()) != 0:
@@ -152,7 +158,7 @@ class Life:
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for something in the life; raises `Killed` once it was."""
-        until(lambda: self.killed or condition(), 90.0, f"{what}; see {self.daemon.log}")
+        until(lambda: self.killed or condition(), _STEP_S, f"{what}; see {self.daemon.log}")
         if self.killed:
             raise Killed
 

@@ -12,9 +12,10 @@ def draw(path: Path, band: int, number: int) -> Path:
 
     It appears at once under its name, as a file that was moved there.
     """
-    image = Image.new("RGB", (SIDE, SIDE), (round((band + 0.5) * 25.6),) * 3)
+    grey = round((band + 0.5) * 25.6)
+    image = Image.new("RGB", (SIDE, SIDE), (grey,) * 3)
     for place in range(32):
-        image.putpixel((place % SIDE, place // SIDE), (255 * (number >> place & 1),) * 3)
+        image.putpixel((place % SIDE, place // SIDE), (grey + 8 * (number >> place & 1),) * 3)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     image.save(part, "PNG")

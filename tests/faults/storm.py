@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,12 +14,24 @@ from daemon.testing import DaemonProcess, stub_bundle, until
 from daemon.testing.process import workers_of
 
 from .audit import Scene, audit
+from .learning import TRAINING
 from .life import SETTINGS
 from .pictures import draw
 
 _REST_S = 300.0
 _START_S = 300.0
 _BANDS = 10
+_LABELS = 60  # enough for a training run
+_TRAINED_S = 10.0
+_SETTINGS = {
+    **SETTINGS,
+    **TRAINING,
+    "retrain": {"strategy": None},
+    "runtime": {"name": "brightness", "batch_s": 0.05},
+    "plugins": ["daemon.testing.stubs", str(Path(__file__).with_name("misbehaving.py"))],
+    # Training that comes to its end puts no model in place that answers otherwise.
+    "gate": [{"name": "bad_gate", "marks": "marks"}],
+}
 
 
 @dataclass
@@ -44,10 +57,7 @@ class Storm:
     """Goes over a daemon in `folder` until so many kills; everything is drawn from the seed."""
 
     def __init__(self, folder: Path, seed: int, say: Callable[[str], None] = print) -> None:
-        self.daemon = DaemonProcess(
-            folder,
-            SETTINGS | {"runtime": {"name": "brightness", "batch_s": 0.05}},
-        )
+        self.daemon = DaemonProcess(folder, _SETTINGS)
         self.told = Told(seed)
         self._random = random.Random(seed)
         self._say = say
@@ -61,6 +71,8 @@ class Storm:
         self._versions = ["stub", "second", "third"]
         for name in self._versions:
             self.daemon.deploy(stub_bundle(folder / "bundles", name))
+        for _ in range(_LABELS):
+            self._label()
 
     def blow(self, kills: int) -> Told:
         """Blow until so many kills, let the daemon come to rest, and audit."""
@@ -126,10 +138,11 @@ class Storm:
             del self._bands[path]
 
     def _label(self) -> None:
-        self._draw(self.daemon.folder / "labels" / "kind" / f"{self._drawn}.png")
+        kind = ("dark", "light")[self._drawn % 2]
+        self._draw(self.daemon.folder / "labels" / kind / f"{self._drawn}.png")
 
     def _strike(self) -> None:
-        kinds = ["kill"] * 5 + ["worker"] * 5 + ["term", "terms", "swap", "start"]
+        kinds = ["kill"] * 5 + ["worker"] * 5 + ["term", "terms", "swap", "start", "training"]
         kind = self._random.choice(kinds)
         with suppress(ProcessLookupError):
             getattr(self, f"_strike_{kind}")()
@@ -159,6 +172,23 @@ class Storm:
         for pid in workers_of(self.daemon.process.pid):
             os.kill(pid, signal.SIGKILL)
             self._count("SIGKILL of a worker")
+
+    def _strike_training(self) -> None:
+        """Begin a training run beside the daemon, and kill it at whatever it is at."""
+        with self.daemon.log.open("ab") as log:
+            command = self.daemon._command("retrain", "--now")
+            before = self._training_runs()
+            run = subprocess.Popen(command, stdout=log, stderr=log)
+        until(lambda: run.poll() is not None or self._training_runs() > before, _START_S)
+        with suppress(subprocess.TimeoutExpired):
+            run.wait(self._random.uniform(0.0, _TRAINED_S))
+            return
+        run.kill()
+        run.wait()
+        self._count("SIGKILL of training")
+
+    def _training_runs(self) -> int:
+        return len(self.daemon.query("SELECT id FROM training_run"))
 
     def _strike_term(self) -> None:
         code = self.daemon.stop(signal.SIGTERM)
