@@ -79,6 +79,7 @@ def test_a_scan_of_named_places_judges_nothing_else_missing(daemon, tmp_path):
     assert card.exists()
 
 
+@pytest.mark.slow
 def test_a_path_is_the_same_file_however_it_is_written(daemon, tmp_path):
     draw(tmp_path / "photos" / "a.png", 1)
     (tmp_path / "elsewhere").mkdir()
@@ -88,6 +89,7 @@ def test_a_path_is_the_same_file_however_it_is_written(daemon, tmp_path):
     assert "done" in daemon.run("why", "elsewhere/../photos/a.png").stdout
 
 
+@pytest.mark.slow
 def test_a_source_that_is_configured_by_a_way_around_is_found_by_its_plain_path(daemon, tmp_path):
     draw(tmp_path / "photos" / "a.png", 1)
     daemon.configure({"sources": [{"name": "folder", "path": "inbox/../photos"}]})
