@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import commands, decoding, growth, latency, memory, queries, speed, starts
+from bench import commands, decoding, growth, latency, memory, queries, soak, speed, starts
 from bench.models import NAMES
 from bench.plan import OUT, Plan, Say
 from bench.report import Report, Section, machine, markdown
@@ -25,6 +25,7 @@ _SECTIONS: Mapping[str, Callable[[Plan, Say], Section]] = {
     "starts": starts.measure,
     "growth": growth.measure,
     "memory": memory.measure,
+    "soak": soak.measure,
     "commands": commands.measure,
     "queries": queries.measure,
 }
@@ -62,6 +63,7 @@ def _read_arguments() -> tuple[Plan, Path]:
         seconds=given.seconds,
         repeats=given.repeats,
         memory_images=given.memory_images,
+        soak_images=given.soak_images,
         rows=tuple(given.rows),
         files=tuple(given.files),
         classes=tuple(given.classes),
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=_positive, default=20, help="length of each rate of the latency section")
     add("--repeats", type=_positive, default=5, help="turns, and runs of each command and query")
     add("--memory-images", type=_positive, default=20_000, help="images of the memory section")
+    add("--soak-images", type=_positive, default=100_000, help="images of the soak section")
     add("--rows", nargs="+", type=_positive, default=_ROWS, help="predictions in the database")
     add("--files", nargs="+", type=_positive, default=_FILES, help="files in a folder")
     add("--classes", nargs="+", type=_positive, default=_CLASSES, help="classes of a model")

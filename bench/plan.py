@@ -26,6 +26,7 @@ class Plan:
     seconds: int
     repeats: int
     memory_images: int
+    soak_images: int
     rows: tuple[int, ...]
     files: tuple[int, ...]
     classes: tuple[int, ...]

@@ -1,7 +1,8 @@
 """What Linux tells of a process and those it started: memory, processor time, open things."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,19 @@ def children(pid: int) -> list[int]:
 
 def usage(pids: Iterable[int]) -> Usage:
     """Return what these processes hold together."""
-    each = [_usage(Path(f"/proc/{pid}")) for pid in pids]
+    each = list(_usages(pids))
     return Usage(
         sum(one.memory_mb for one in each),
         sum(one.own_mb for one in each),
         sum(one.threads for one in each),
         sum(one.descriptors for one in each),
     )
+
+
+def _usages(pids: Iterable[int]) -> Iterator[Usage]:
+    for pid in pids:
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+            yield _usage(Path(f"/proc/{pid}"))
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

@@ -113,9 +113,17 @@ class Daemon:
 
     def compare_again(self) -> None:
         """Compile and compare with Keras on the photographs that there are now."""
-        command = [sys.executable, "-m", "daemon", "models", "compile", "--anew"]
+        self.command("models", "compile", "--anew")
+
+    def command(self, *arguments: str) -> None:
+        """Run another command on the same configuration."""
+        command = [sys.executable, "-m", "daemon", *arguments]
         command += ["--config", str(self._daemon.config)]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    def deploy(self, bundle: Path) -> None:
+        """Make a bundle the active model version; the daemon takes it at its next look."""
+        self._daemon.deploy(bundle)
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database."""

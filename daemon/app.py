@@ -71,7 +71,7 @@ def make_folders(settings: Settings) -> None:
 def upgraded_engine(loaded: Loaded) -> "Engine":
     """Bring the database up to date (made where missing, backed up where old) and open it."""
     from daemon.progress import stages
-    from daemon.store.database import open_engine
+    from daemon.store.database import open_lasting
     from daemon.store.migrate import STAGES, upgrade
 
     settings = loaded.settings
@@ -80,7 +80,7 @@ def upgraded_engine(loaded: Loaded) -> "Engine":
         done = upgrade(settings.database, backups, progress, settings.disk.min_free)
     if done.backup is not None:
         _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
-    return open_engine(settings.database)
+    return open_lasting(settings.database)
 
 
 def places(settings: Settings) -> dict[str, Path]:

@@ -25,6 +25,13 @@ def keras_folder(tmp_path_factory):
         yield home
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let Ctrl-C reach what tests start: whoever runs them in the background hands down that it
+    is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory):
     """An empty database, made once; copy it, do not write to it."""

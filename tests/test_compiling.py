@@ -73,6 +73,7 @@ def shop(keras, tmp_path, classifyd):
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_fastest_that_agrees_serves_and_is_found_out_once(shop, monkeypatch, classifyd):
     wiring, version = shop("auto")
     setup = serving_setup(wiring, version)
@@ -95,6 +96,7 @@ def test_the_fastest_that_agrees_serves_and_is_found_out_once(shop, monkeypatch,
     assert "executed on this machine by\n  " in classifyd("models", "show").out
 
 
+@pytest.mark.slow
 def test_what_disagrees_never_serves(shop, caplog):
     wiring, version = shop("liar")
     logging.getLogger("classifyd.model").addHandler(caplog.handler)

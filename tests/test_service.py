@@ -223,7 +223,7 @@ def test_a_real_systemd_starts_reloads_watches_and_ends_the_service(machine, tmp
 
     # Reloads, and is then ready again.
     machine.out("systemctl", "reload", NAME)
-    assert machine.show(NAME, "ActiveState") == "active"
+    until(lambda: machine.show(NAME, "ActiveState") == "active", 60.0)
 
     # A lost worker does not end it.
     machine.out("sh", "-c", f"pkill -KILL -P {main} -f spawn_main")

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
+from daemon.durable import sync
 from daemon.errors import (
     BusyDatabaseError,
     ConfigError,
@@ -75,6 +76,20 @@ def open_engine(database: str) -> Engine:
     engine = _prepared(create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), _PRAGMAS)
     if path is not None:
         event.listen(engine, "begin", _SameFile(path))
+    return engine
+
+
+def open_lasting(database: str) -> Engine:
+    """Open the database as `open_engine` does, and let the names of its files outlast a power cut.
+
+    SQLite has the connection that makes the write-ahead log sync the folder, when it first
+    commits itself: until then what other connections commit would be lost with the log's name.
+    """
+    engine = open_engine(database)
+    if (path := sqlite_path(database)) is not None:
+        with engine.connect() as connection:  # goes back to the pool, open, and so the log stays
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        sync(path.parent)
     return engine
 
 

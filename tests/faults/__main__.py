@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .learning import learner, prepared, training
+from .learning import Learner, prepared, training
 from .life import serving
 from .points import Enumeration, chosen, copied, kinds
 from .seccomp import unavailable
@@ -40,7 +40,7 @@ def _lives(scratch: Path, is_training: bool) -> Enumeration:
     if not is_training:
         return Enumeration(serving, scratch)
     template = prepared(scratch / "template")
-    return Enumeration(training, scratch, learner, copied(template))
+    return Enumeration(training, scratch, Learner, copied(template))
 
 
 def _points(lives: Enumeration, most: int | None, seed: int, at_once: int) -> int:

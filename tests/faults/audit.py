@@ -69,7 +69,7 @@ def _files_have_rows(database: sqlite3.Connection, roots: Sequence[Path]) -> Ite
         yield from (f"{path}: {wrong}" for wrong in _version(path, known.get(name, [])))
     for name, found in known.items():
         is_there = found[0]["removed_at"] is None and found[0]["state"] != "gone"
-        if is_there and name not in present:
+        if is_there and not os.path.lexists(name):
             yield f"{os.fsdecode(name)}: not there, but its row does not say so"
 
 

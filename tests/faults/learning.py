@@ -11,16 +11,22 @@ from .pictures import SIDE
 
 TRAINING = {
     "model": {"backbone": "compact", "image_size": 48},
-    # Only when asked for: no run begins by itself in the aftermath.
-    "retrain": {"strategy": "probe", "min_new_labels": 1_000_000, "budget": 5},
+    "retrain": {"strategy": "probe", "budget": 5},
 }
 _COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 _COUNT = 26
 
 
-def learner(folder: Path, kill_at: int | None = None, cuts: bool = False) -> Life:
-    """Return a life that can be trained in."""
-    return Life(folder, kill_at, cuts, TRAINING)
+class Learner(Life):
+    """A life that can be trained in; afterwards no run begins by itself."""
+
+    def __init__(self, folder: Path, kill_at: int | None = None, cuts: bool = False) -> None:
+        super().__init__(folder, kill_at, cuts, TRAINING)
+
+    def aftermath(self) -> list[str]:
+        """Serve only."""
+        self.daemon.configure({**SETTINGS, "retrain": {"strategy": None}})
+        return super().aftermath()
 
 
 def prepared(folder: Path) -> Path:
@@ -29,10 +35,10 @@ def prepared(folder: Path) -> Path:
     for name, (red, green, blue) in _COLOURS.items():
         for number in range(_COUNT):
             image = Image.new("RGB", (SIDE, SIDE), (red + number, green, blue))
-            path = daemon.inbox / name / f"{number}.png"
+            path = folder / "bundles" / name / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             image.save(path)
-    done = daemon.run("labels", "import", str(daemon.inbox), "--yes")
+    done = daemon.run("labels", "import", str(folder / "bundles"), "--yes")
     assert done.returncode == 0, done.stderr
     return folder
 
