@@ -1,10 +1,11 @@
 """A worker: file references in, outcomes out. Decoding and inference sit in one process, so that
 pixels never cross a process boundary, and a crash, a hang or a memory bomb costs one worker."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,11 +33,47 @@ _Read = Callable[["NDArray[np.float32]"], list[Verdict]]
 _Alarm = Callable[[float], None]
 
 
+@dataclass(eq=False)
+class _Portion:
+    """Some files on their way: which decoding began when, and what was found.
+
+    Whoever gets `scoring` runs the model over it: the thread that led the decoding, or, where
+    that hangs, the one that waits for it.
+    """
+
+    files: Sequence[FileRef]
+    pixels: "NDArray[np.uint8]"
+    threads: int
+    started: dict[int, float] = field(default_factory=dict)
+    found: dict[int, Outcome] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    scoring: threading.Lock = field(default_factory=threading.Lock)
+
+    def hangs(self, limit: float) -> bool:
+        """Tell whether every thread that still decodes began its file before `limit`."""
+        begun = list(self.started.items())
+        late = [slot for slot, at in begun if slot not in self.found and at < limit]
+        return bool(late) and len(late) >= self.threads - len(self.ended)
+
+
+@dataclass(eq=False)
+class _Run:
+    """A batch under way."""
+
+    batch: Batch
+    seen: Seen = field(default_factory=Seen)
+    outcomes: list[Outcome] = field(default_factory=list)
+    inference_s: float = 0.0
+    portion: _Portion | None = None
+
+
 class Worker:
     """Decodes on threads straight into one array, and scores that at once, `size` images a time.
 
     A batch may hold more: small portions stay in the processor's cache, while messages and
-    transactions are as few as the batches are large.
+    transactions are as few as the batches are large. One thread leads: it decodes, helped by the
+    others, and runs the model itself, so that an image changes neither thread nor processor. The
+    caller only watches that no decoder hangs.
 
     `alarm` is set for longer than a decoder may take whenever one begins, and to 0 when all have
     ended: it is to end a process in which not even this class notices that one hangs.
@@ -67,61 +104,70 @@ class Worker:
 
         Raises only what the model raises.
         """
-        began, inference_s = time.perf_counter(), 0.0
-        seen = Seen()
-        outcomes: list[Outcome] = []
-        for start in range(0, len(batch.files), self._size):
-            if not self.is_stuck:
-                files = batch.files[start : start + self._size]
-                found, scoring_s = self._portion(files, batch.roots, seen)
-                outcomes += found
-                inference_s += scoring_s
-        took = Took(time.perf_counter() - began - inference_s, inference_s)
-        return BatchResult(batch, tuple(_agreed(outcomes, batch)), took=took)
+        began, run = time.perf_counter(), _Run(batch)
+        self._watch(run, self._pool.submit(self._lead, run))
+        took = Took(time.perf_counter() - began - run.inference_s, run.inference_s)
+        return BatchResult(batch, tuple(_agreed(run.outcomes, batch)), took=took)
 
-    def _portion(
-        self, files: Sequence[FileRef], roots: tuple[bytes, ...], seen: Seen
-    ) -> tuple[tuple[Outcome, ...], float]:
-        """Return the outcomes, and the seconds that the model took."""
-        pixels = self._room(len(files))
-        started: dict[int, float] = {}
-        found: dict[int, Outcome] = {}
-        slots = iter(range(len(files)))
+    def _watch(self, run: _Run, lead: "Future[None]") -> None:
+        """Wait for the thread that leads, but not for decoders that outstay their time."""
+        while wait([lead], timeout=0.25).not_done:
+            limit, portion = time.monotonic() - self._limits.timeout_s, run.portion
+            if portion and portion.hangs(limit) and portion.scoring.acquire(blocking=False):
+                self.is_stuck = True
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._alarm(0.0)
+                self._conclude(run, portion)
+                return
+        lead.result()
 
-        def prepare() -> None:
-            for slot in slots:  # shared by the threads: each takes the next
-                started[slot] = time.monotonic()
-                self._alarm(2 * self._limits.timeout_s + 5.0)
-                found[slot] = self._prepare(files[slot], roots, pixels[slot], seen)
+    def _lead(self, run: _Run) -> None:
+        files = run.batch.files
+        for start in range(0, len(files), self._size):
+            part = files[start : start + self._size]
+            run.portion = _Portion(part, self._room(len(part)), self._threads(len(part)))
+            self._decode_all(run, run.portion)
+            if not run.portion.scoring.acquire(blocking=False):
+                return  # given up
+            self._conclude(run, run.portion)
 
-        threads = min(self._limits.threads, len(files))
-        self._wait([self._pool.submit(prepare) for _ in range(threads)], started, found)
+    def _threads(self, count: int) -> int:
+        return min(self._limits.threads, count)
+
+    def _decode_all(self, run: _Run, portion: _Portion) -> None:
+        slots = iter(range(len(portion.files)))
+        helpers = [
+            self._pool.submit(self._decode_some, run, portion, slots)
+            for _ in range(portion.threads - 1)
+        ]
+        self._decode_some(run, portion, slots)
+        for helper in helpers:
+            helper.result()
         self._alarm(0.0)
-        done = dict(found)  # a thread that was given up may still add to it
-        done |= {slot: self._late(files[slot]) for slot in started if slot not in done}
+
+    def _decode_some(self, run: _Run, portion: _Portion, slots: Iterator[int]) -> None:
+        for slot in slots:  # shared by the threads: each takes the next
+            portion.started[slot] = time.monotonic()
+            self._alarm(2 * self._limits.timeout_s + 5.0)
+            into = portion.pixels[slot]
+            portion.found[slot] = self._prepare(
+                portion.files[slot], run.batch.roots, into, run.seen
+            )
+        portion.ended.append(1)
+
+    def _conclude(self, run: _Run, portion: _Portion) -> None:
+        """Take in what was decoded and what was not in time, and run the model."""
+        done, begun = dict(portion.found), list(portion.started)  # threads given up may go on
+        done |= {slot: self._late(portion.files[slot]) for slot in begun if slot not in done}
         decoded = time.perf_counter()
-        outcomes = self._score(done, pixels)
-        return outcomes, time.perf_counter() - decoded
+        run.outcomes += self._score(done, portion.pixels)
+        run.inference_s += time.perf_counter() - decoded
 
     def _room(self, count: int) -> "NDArray[np.uint8]":
         """Return pixels `uint8[count, H, W, 3]`, the same memory each time."""
         if len(self._pixels) < count:
             self._pixels = np.empty((count, *self._pixels.shape[1:]), np.uint8)
         return self._pixels[:count]
-
-    def _wait(
-        self, threads: Sequence[Future[None]], started: dict[int, float], found: dict[int, Outcome]
-    ) -> None:
-        """Wait for the decoders, but not for one that outstays its time."""
-        while busy := wait(threads, timeout=0.25).not_done:
-            limit = time.monotonic() - self._limits.timeout_s
-            late = [slot for slot in list(started) if slot not in found and started[slot] < limit]
-            if len(late) >= len(busy):
-                self.is_stuck = True
-                self._pool.shutdown(wait=False, cancel_futures=True)
-                return
-        for thread in threads:
-            thread.result()
 
     def _late(self, ref: FileRef) -> Outcome:
         reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"

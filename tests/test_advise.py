@@ -191,6 +191,7 @@ def test_backbones_are_measured_side_by_side_and_a_broken_one_stops_nothing(labe
     assert told["recommended"] == {"backbone": "few", "weights": "auto", "image_size": None}
 
 
+@pytest.mark.slow
 def test_what_is_recommended_can_be_put_into_the_configuration(labelled, classifyd, tmp_path):
     ran = classifyd("advise", "--backbone", "{name: few}", "--backbone", "vgg16")
     assert ran.code == 0, ran.err

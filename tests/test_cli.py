@@ -235,6 +235,7 @@ def test_following_as_a_table_and_as_csv(classifyd, three):
     assert len(classifyd(*following, "--format", "csv").out.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_failure(filled, tmp_path):
     for number in range(2000):
         filled.seen(f"/{number:0200d}.jpg", image_id=1 if number else None, model=str(number))

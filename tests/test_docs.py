@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from random import Random
@@ -78,12 +77,11 @@ def reader(tmp_path, compiled):
 
     But for the runtime: a model is compiled for one alone, and the bundled one is already.
     """
-    replay = Replay(tmp_path)
+    replay = Replay(tmp_path, compiled)
     default = (ROOT / "daemon" / "default.yaml").read_text("utf-8")
     assert "\nruntime: auto\n" in default
     named = default.replace("\nruntime: auto\n", f"\nruntime: {RUNTIME}\n")
     (replay.work / "config.yaml").write_text(named, "utf-8")
-    shutil.copytree(compiled, replay.work / "state" / compiled.name)
     for number, title in enumerate(("bird", "dog", "frog", "turtle")):
         draw(tmp_path / "Pictures" / f"{title}.jpg", number, "seagreen")
     draw_classes(tmp_path / "Pictures" / "cat-flap", CAT_FLAP)

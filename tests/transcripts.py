@@ -18,6 +18,7 @@ of the bundled model, whose successor may see otherwise, the label.
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -112,12 +113,16 @@ def _plain(text: str) -> list[str]:
 
 
 class Replay:
-    """One reader at work in `~/classifyd`, beside whose configuration the page's files go."""
+    """One reader at work in `~/classifyd`, beside whose configuration the page's files go.
 
-    def __init__(self, folder: Path) -> None:
+    `compiled` holds forms of models that the daemon finds done when it starts.
+    """
+
+    def __init__(self, folder: Path, compiled: Path) -> None:
         self.home = folder
         self.work = folder / "classifyd"
         self.work.mkdir()
+        self._compiled = compiled
         self._log = folder / "daemon.log"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._read = 0
@@ -180,6 +185,9 @@ class Replay:
     def _start(self) -> None:
         """Start the daemon as `make run` does (a test holds it to that)."""
         command = [_program("classifyd"), "run", "--config", "config.yaml"]
+        shutil.copytree(
+            self._compiled, self.work / "state" / self._compiled.name, dirs_exist_ok=True
+        )
         with self._log.open("wb") as log:
             self._daemon = subprocess.Popen(
                 command, cwd=self.work, env=self._environment(), stdout=log, stderr=log

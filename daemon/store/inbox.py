@@ -26,7 +26,7 @@ from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.rows import STAT_COLUMNS, known_contents, known_rows, new_row, row_values
+from daemon.store.rows import STAT_COLUMNS, at_rest, known_contents, known_rows, new_row, row_values
 from daemon.store.schema import File, SourceState
 from daemon.transitions import Known, Step, first_state, step
 
@@ -108,6 +108,10 @@ class Inbox:
         """Take in sightings of one source, at most a few thousand at once."""
         latest = {sighting.path: sighting for sighting in sightings}
         with reading(self._engine) as connection:
+            if listing is not None:
+                unchanged = at_rest(connection, source, latest)
+                listing.meet(unchanged.values())
+                latest = {path: one for path, one in latest.items() if path not in unchanged}
             known = known_rows(connection, latest)
             if listing is not None:
                 listing.meet(row.file_id for row in known.values())

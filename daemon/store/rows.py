@@ -1,7 +1,7 @@
 """Rows of files as values: what is read for a decision, and what a sighting writes."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -20,6 +20,11 @@ _MOST_KNOWN = 4096
 _KNOWN_ROWS = (
     "SELECT path_bytes, id, state, reason, removed_at IS NOT NULL, source, size, mtime_ns, inode"
     " FROM file WHERE path_bytes IN ({}) AND is_current = 1"
+)
+# Of a million known files nearly all are as they were: no more is asked of those.
+_AT_REST = (
+    "SELECT path_bytes, size, mtime_ns, inode, id FROM file WHERE path_bytes IN ({})"
+    " AND is_current = 1 AND state = 'done' AND removed_at IS NULL AND +source = ?"
 )
 
 # One query for all sizes, each answered from the index up to its own limit; CROSS keeps the order.
@@ -44,6 +49,16 @@ def known_rows(connection: Connection, paths: Collection[bytes]) -> dict[bytes, 
         path: Known(file_id, FileStat(*stat), _STATES[state], reason, bool(gone), source)
         for path, file_id, state, reason, gone, source, *stat in rows
     }
+
+
+def at_rest(
+    connection: Connection, source: str, sightings: Mapping[bytes, Sighting]
+) -> dict[bytes, int]:
+    """Return, by path, the rows of the source to which their sightings tell nothing new: files
+    that are classified, there and unchanged."""
+    places = ", ".join("?" * len(sightings))
+    rows = connection.exec_driver_sql(_AT_REST.format(places), (*sightings, source)).all()
+    return {row[0]: row[4] for row in rows if sightings[row[0]].stat == row[1:4]}
 
 
 def known_contents(

@@ -6,7 +6,7 @@ Paths are bytes throughout, so that names which are no valid UTF-8 keep their id
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from daemon.below import folder_of
@@ -162,22 +162,20 @@ class Walk:
 
     def _entries(self, folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield what the folder holds; what vanishes meanwhile is not there, and no error."""
+        begin = folder.rstrip(b"/") + b"/"
         try:
             with self._tree.opened(folder) as handle, os.scandir(handle) as entries:
-                begin = folder.rstrip(b"/") + b"/"
                 for entry in entries:
                     path = begin + os.fsencode(entry.name)
-                    if status := self._status(entry, path):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    except OSError:
+                        self.unread.append(path)
+                    else:
                         yield path, status
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:
             self.unread.append(folder)
-
-    def _status(self, entry: "os.DirEntry[str]", path: bytes) -> os.stat_result | None:
-        try:
-            with suppress(FileNotFoundError):
-                return entry.stat(follow_symlinks=False)
-        except OSError:
-            self.unread.append(path)
-        return None
