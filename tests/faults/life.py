@@ -132,6 +132,7 @@ class Life:
         for process in running:
             if process is not None and (self._cuts or process is not self.daemon.process):
                 process.kill()
+                process.wait(60)
         if self.daemon.process is not None:
             # A command was killed: the daemon lives on, and is ended in order.
             if self.daemon.process.poll() is None and not self._cuts:
