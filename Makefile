@@ -29,6 +29,11 @@ $(VENV)/dev: $(VENV)/run
 	@$(PIP) -e '.[dev,heic]'
 	@touch $@
 
+$(VENV)/bench: $(VENV)/dev
+	@echo 'adding what the benchmark draws and compares with'
+	@$(PIP) -e '.[dev,heic,bench]'
+	@touch $@
+
 run: $(VENV)/run
 	@exec $(BIN)/classifyd run --config config.yaml
 
@@ -46,7 +51,7 @@ test: lint
 test-all: test
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/dev
+bench: $(VENV)/bench
 	$(BIN)/python -m bench
 
 docs: $(VENV)/dev

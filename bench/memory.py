@@ -30,6 +30,16 @@ class Mark:
         return self.main.memory_mb + self.workers.memory_mb
 
     @property
+    def threads(self) -> int:
+        """Threads of all processes."""
+        return self.main.threads + self.workers.threads
+
+    @property
+    def descriptors(self) -> int:
+        """Open files of all processes."""
+        return self.main.descriptors + self.workers.descriptors
+
+    @property
     def own_mb(self) -> float:
         """The part of it that no file is behind."""
         return self.main.own_mb + self.workers.own_mb
@@ -44,27 +54,29 @@ def measure(plan: Plan, say: Say) -> Section:
         with Daemon(folder / "daemon", model.bundle) as daemon:
             marks = list(_marks(daemon, pictures.files, say))
     notes = (
-        f"{pictures.what} through {model.what}, in one run; the memory of a process is its"
-        " resident set, own memory the part that no file is behind.",
-        f"From {marks[1].images:,} to {marks[-1].images:,} images all resident sets together grew"
-        f" by {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB, the processes' own memory by"
+        f"{pictures.what} through {model.what}, in one run; memory is the proportional set"
+        " size, own memory the part that no file is behind.",
+        f"From {marks[1].images:,} to {marks[-1].images:,} images the memory of all processes grew"
+        f" by {marks[-1].memory_mb - marks[1].memory_mb:.1f} MB, their own memory by"
         f" {marks[-1].own_mb - marks[1].own_mb:.1f} MB.",
         f"The database grew by {_bytes_each(marks):.0f} bytes an image.",
     )
-    return Section("memory", "Memory", [_table(marks)], notes)
+    return Section("memory", "Memory", [marks_table(marks)], notes)
 
 
 def _marks(daemon: Daemon, files: Sequence[Path], say: Say) -> Iterator[Mark]:
     done = 0
     for count in _counts(len(files)):
-        while done < count:
-            wave = files[done : min(done + _WAVE, count)]
-            daemon.take(wave)
-            done += len(wave)
-            daemon.await_rows(done, every_s=0.2)
-        mark = _mark(daemon, done)
-        say(f"memory: {done:,} images, {mark.memory_mb:.0f} MB")
-        yield mark
+        wave_by_wave(daemon, files[done:count])
+        done = count
+        yield (found := mark(daemon, done))
+        say(f"memory: {done:,} images, {found.memory_mb:.0f} MB")
+
+
+def wave_by_wave(daemon: Daemon, files: Sequence[Path]) -> None:
+    """Feed files, never so many at once that the kernel's news of them could be lost."""
+    for first in range(0, len(files), _WAVE):
+        daemon.run(files[first : first + _WAVE])
 
 
 def _counts(total: int) -> list[int]:
@@ -73,7 +85,8 @@ def _counts(total: int) -> list[int]:
     return [0, *sorted({min(_FIRST, total)} | {count for count in quarters if count > _FIRST})]
 
 
-def _mark(daemon: Daemon, images: int) -> Mark:
+def mark(daemon: Daemon, images: int) -> Mark:
+    """Look at the daemon after so many images."""
     workers = usage(children(daemon.pid))
     return Mark(images, usage([daemon.pid]), workers, daemon.database_bytes())
 
@@ -83,7 +96,8 @@ def _bytes_each(marks: Sequence[Mark]) -> float:
     return (last.database_bytes - first.database_bytes) / (last.images - first.images)
 
 
-def _table(marks: Sequence[Mark]) -> Table:
+def marks_table(marks: Sequence[Mark]) -> Table:
+    """Return what the daemon held after so many images."""
     columns = (
         "images",
         "main, MB",
@@ -104,7 +118,7 @@ def _row(mark: Mark) -> tuple[Cell, ...]:
         round(mark.workers.memory_mb, 1),
         round(mark.memory_mb, 1),
         round(mark.own_mb, 1),
-        mark.main.threads + mark.workers.threads,
-        mark.main.descriptors + mark.workers.descriptors,
+        mark.threads,
+        mark.descriptors,
         round(mark.database_bytes / 1e6, 2),
     )

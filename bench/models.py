@@ -1,6 +1,6 @@
 """The bundles that are measured. As a program, writes an untrained one and prints its folder.
 
-    python -m bench.models FOLDER WEIGHTS
+    python -m bench.models NAME CLASSES FOLDER
 
 Random weights in the head cost as much time as trained ones.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.pictures import DATA
 from bench.plan import ROOT
@@ -24,11 +25,17 @@ from daemon.preprocessing import Geometry
 from daemon.quiet import import_keras
 from daemon.training import Challenger, Recipe, make_manifest
 
-BUNDLED, MOBILENET = "compact", "mobilenet_v2"
-NAMES = (BUNDLED, MOBILENET)
+BUNDLED, MOBILENET = "compact", "mobilenet_v2_035"
+_BACKBONES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    MOBILENET: ("mobilenet_v2", {"alpha": 0.35}),
+    "mobilenet_v2": ("mobilenet_v2", {"alpha": 1.0}),
+    BUNDLED: ("compact", {}),
+    "efficientnet_v2_b0": ("efficientnet_v2_b0", {}),
+    "resnet50": ("resnet50", {}),
+}
+NAMES = tuple(_BACKBONES)
 _KERAS_HOME = DATA / "keras"
-_CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-_ALPHA = 0.35
+_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -39,39 +46,36 @@ class Model:
     what: str
 
 
-def make_model(name: str, folder: Path) -> Model:
-    """Return the bundled model, or make the other one in a process of its own."""
-    if name == BUNDLED:
+def make_model(name: str, folder: Path, classes: int = _CLASSES) -> Model:
+    """Return the bundled model, or make another one in a process of its own."""
+    if name == BUNDLED and classes == _CLASSES:
         return Model(BUNDLED_MODEL, "the bundled `compact`, 64 px")
-    weights = "imagenet" if _KERAS_HOME.is_dir() else "none"
-    command = [sys.executable, "-m", "bench.models", str(folder), weights]
-    ran = subprocess.run(
-        command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True, check=True
-    )
-    pretrained = "ImageNet" if weights == "imagenet" else "random"
-    return Model(
-        Path(ran.stdout.strip()),
-        f"`{MOBILENET}`, alpha {_ALPHA}, 224 px, {pretrained} weights, untrained head",
-    )
+    command = [sys.executable, "-m", "bench.models", name, str(classes), str(folder)]
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    bundle, weights = ran.stdout.splitlines()
+    return Model(Path(bundle), f"`{name}`, {weights} weights, {classes:,} classes, untrained head")
 
 
-def write_untrained(folder: Path, weights: str) -> Path:
-    """Write a classifier of a few classes whose head has learned nothing; returns the bundle."""
+def write_untrained(name: str, classes: int, folder: Path) -> tuple[Path, str]:
+    """Write a classifier whose head has learned nothing; returns the bundle, and its weights:
+    pretrained ones where they are at hand."""
+    os.environ.setdefault("KERAS_HOME", str(_KERAS_HOME))
     import_keras()
-    catalogue, options = make_catalogue(Settings()), {"alpha": _ALPHA}
-    backbone = catalogue.backbones.build(Selection(MOBILENET, options), folder)
+    catalogue, (backbone_name, options) = make_catalogue(Settings()), _BACKBONES[name]
+    backbone = catalogue.backbones.build(Selection(backbone_name, options), folder)
+    size = backbone.default_size
+    at_hand = getattr(backbone, "at_hand", lambda *_: [])(size, size)
+    weights = "imagenet" if options in list(map(dict, at_hand)) else "none"
     head = catalogue.heads.build(Selection("softmax"), folder)
-    geometry = Geometry(backbone.default_size, backbone.default_size)
-    model = build_classifier(backbone, head, _CLASSES, geometry, weights)
+    names = tuple(f"class-{number:06d}" for number in range(classes))
+    geometry = Geometry(size, size)
+    model = build_classifier(backbone, head, names, geometry, weights)
     recipe = Recipe(backbone, head, geometry, weights, options)
     now = utc_text(datetime.now(UTC).timestamp())
-    untrained = Challenger(recipe, _CLASSES, model)
-    return write_bundle(model, make_manifest(untrained, {}, MOBILENET, now), folder)
-
-
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "KERAS_HOME": str(_KERAS_HOME)} if _KERAS_HOME.is_dir() else os.environ
+    manifest = make_manifest(Challenger(recipe, names, model), {}, f"{name}-{classes}", now)
+    return write_bundle(model, manifest, folder), "random" if weights == "none" else "ImageNet"
 
 
 if __name__ == "__main__":
-    print(write_untrained(Path(sys.argv[1]), sys.argv[2]))
+    _bundle, _weights = write_untrained(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    print(_bundle, _weights, sep="\n")

@@ -35,6 +35,22 @@ def photographs(folder: Path, count: int) -> Pictures:
     return Pictures(drawn, f"{count} drawn images of 500 x 375 pixels")
 
 
+def varied(pictures: Pictures, folder: Path, count: int, salt: str) -> tuple[Path, ...]:
+    """Put `count` files into `folder` that look like the pictures, each with bytes of its own.
+
+    What follows the end of a picture is not decoded, but makes it another image.
+    """
+    folder.mkdir(parents=True)
+    contents = [(path.read_bytes(), path.suffix) for path in pictures.files[:count]]
+    files = []
+    for number in range(count):
+        data, suffix = contents[number % len(contents)]
+        path = folder / f"{salt}-{number:06d}{suffix}"
+        path.write_bytes(data + path.name.encode())
+        files.append(path)
+    return tuple(files)
+
+
 def small_images(folder: Path, count: int) -> Pictures:
     """Put `count` different images of 32 x 32 pixels into `folder`, real as far as they go."""
     folder.mkdir()

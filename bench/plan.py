@@ -19,11 +19,17 @@ class Plan:
 
     sections: tuple[str, ...]
     models: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    rivals: tuple[str, ...]
     images: int
-    pairs: int
-    memory_images: int
+    turn_seconds: float
+    seconds: int
     repeats: int
-    rows: int
+    memory_images: int
+    soak_images: int
+    rows: tuple[int, ...]
+    files: tuple[int, ...]
+    classes: tuple[int, ...]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What Linux tells of a process and those it started: memory, processor time, open things."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Usage:
     """What some processes hold.
 
-    `memory_mb` is their resident sets added up, `own_mb` the part that no file is behind.
-    Proportional set sizes would not do: they change as other programs with the same libraries
-    come and go.
+    `memory_mb` is their proportional set sizes added up: a page that several share counts once.
+    `own_mb` is the part that no file is behind.
     """
 
     memory_mb: float
@@ -32,13 +32,19 @@ def children(pid: int) -> list[int]:
 
 def usage(pids: Iterable[int]) -> Usage:
     """Return what these processes hold together."""
-    each = [_usage(Path(f"/proc/{pid}")) for pid in pids]
+    each = list(_usages(pids))
     return Usage(
         sum(one.memory_mb for one in each),
         sum(one.own_mb for one in each),
         sum(one.threads for one in each),
         sum(one.descriptors for one in each),
     )
+
+
+def _usages(pids: Iterable[int]) -> Iterator[Usage]:
+    for pid in pids:
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+            yield _usage(Path(f"/proc/{pid}"))
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
@@ -49,7 +55,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def _usage(process: Path) -> Usage:
     maps = (process / "smaps_rollup").read_text()
     return Usage(
-        memory_mb=_megabytes(maps, "Rss:"),
+        memory_mb=_megabytes(maps, "Pss:"),
         own_mb=_megabytes(maps, "Anonymous:"),
         threads=len(list((process / "task").iterdir())),
         descriptors=len(list((process / "fd").iterdir())),

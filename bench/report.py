@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 Cell = str | int | float
-_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "sqlalchemy")
+_LIBRARIES = ("tensorflow", "keras", "openvino", "numpy", "pillow", "sqlalchemy")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """Series of figures over the same labels: bars where labels are text, else lines over
+    logarithmic numbers."""
+
+    name: str
+    title: str
+    unit: str
+    labels: Sequence[str] | Sequence[int]
+    series: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Section:
     """One part of the benchmark: its tables, and what one must know to read them."""
 
@@ -30,6 +42,7 @@ class Section:
     title: str
     tables: Sequence[Table]
     notes: Sequence[str] = ()
+    plots: Sequence[Plot] = ()
 
 
 @dataclass
@@ -41,8 +54,11 @@ class Report:
     sections: list[Section] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write `report.md` and `report.json`."""
+        """Write `report.md`, `report.json`, and a drawing of each plot."""
         folder.mkdir(parents=True, exist_ok=True)
+        for section in self.sections:
+            for plot in section.plots:
+                draw(plot, folder / f"{plot.name}.svg")
         (folder / "report.md").write_text(self.markdown(), "utf-8")
         (folder / "report.json").write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
@@ -56,7 +72,34 @@ def markdown(section: Section) -> str:
     """Return one section as Markdown."""
     tables = [f"{table.title}:\n\n{_table(table)}" for table in section.tables]
     notes = "\n".join(f"- {note}" for note in section.notes)
-    return "\n\n".join(filter(None, [f"## {section.title}", *tables, notes]))
+    plots = [f"![{plot.title}]({plot.name}.svg)" for plot in section.plots]
+    return "\n\n".join(filter(None, [f"## {section.title}", *tables, *plots, notes]))
+
+
+def draw(plot: Plot, path: Path) -> None:
+    """Draw a plot; nothing where matplotlib (the extra `bench`) is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    if all(isinstance(label, int) for label in plot.labels):
+        for name, values in plot.series.items():
+            axes.plot(plot.labels, values, marker="o", label=name)
+        axes.set_xscale("log")
+    else:
+        width = 0.8 / len(plot.series)
+        for number, (name, values) in enumerate(plot.series.items()):
+            places = [place + number * width for place in range(len(values))]
+            axes.bar(places, values, width, label=name)
+        middle = (len(plot.series) - 1) * width / 2
+        places = [place + middle for place in range(len(plot.labels))]
+        axes.set_xticks(places, [str(label) for label in plot.labels])
+    axes.set(title=plot.title, ylabel=plot.unit)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.savefig(path)
 
 
 def machine() -> dict[str, object]:

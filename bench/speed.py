@@ -1,125 +1,215 @@
-"""Images a second from the inbox to the committed row, beside a plain loop over the same files."""
+"""Images a second from the inbox to the committed row, beside what the machine could do."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from bench.models import Model, make_model
-from bench.pictures import Pictures, photographs
-from bench.plan import ROOT, Plan, Say, scratch
-from bench.processes import children, cpu_seconds
-from bench.report import Cell, Section, Table
-from bench.served import Daemon
+from bench.models import BUNDLED, MOBILENET, Model, make_model
+from bench.pictures import Pictures, photographs, varied
+from bench.plan import Plan, Say, scratch
+from bench.report import Cell, Plot, Section, Table
+from bench.rivals import TITLES, Ran, Rival
+from bench.served import Daemon, Run
+
+RUNTIMES: Mapping[str, Mapping[str, Any]] = {
+    "openvino": {"name": "openvino"},
+    "openvino-bf16": {"name": "openvino", "precision": "bf16"},
+    "litert": {"name": "litert"},
+    "onnx": {"name": "onnx"},
+}
+DEFAULT = "openvino"
+_OTHERS = {MOBILENET: ("litert", "openvino-bf16"), BUNDLED: ("litert",)}
+ANY = {"labels": 0, "difference": 1}
+"""Settings of `agreement` that let every runtime serve; how well it agrees is told beside."""
+_PLAIN_IMAGES = 60
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Images a second of one run each, and processor seconds for 1,000 images."""
+class Turn:
+    """One run each, one after the other; the rivals by name."""
 
-    daemon: float
-    plain: float
-    main_cpu: float
-    worker_cpu: float
-    plain_cpu: float
+    daemon: Run
+    rivals: Mapping[str, Ran]
 
     @property
-    def ratio(self) -> float:
-        """How many times as fast the daemon is."""
-        return self.daemon / self.plain
+    def both(self) -> float:
+        """(c), what decoding and the model reach if they take turns and nothing else is done."""
+        return 1 / sum(1 / self.rivals[way].speed for way in ("decode", "infer"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in a runtime, how well that agrees with Keras, and how it did."""
+
+    model: str
+    runtime: str
+    what: str
+    agreement: str
+    turns: Sequence[Turn]
+
+    def middle(self, figure: "Figure") -> float:
+        """Return the median of a figure over all turns."""
+        return median(map(figure.of, self.turns))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column: its title, which rivals it needs, and how it comes out of a turn."""
+
+    title: str
+    needs: Set[str]
+    of: Callable[[Turn], float]
 
 
 def measure(plan: Plan, say: Say) -> Section:
-    """Run daemon and plain loop in turns for each model."""
+    """Run daemon and rivals in turns for each model."""
     with scratch() as folder:
         pictures = photographs(folder / "pictures", plan.images)
-        tables = [_model(plan, folder, name, pictures, say) for name in plan.models]
+        models = {name: make_model(name, folder / "bundles") for name in plan.models}
+        cases = [
+            _case(plan, folder / f"{name}-{runtime}", name, model, runtime, pictures, say)
+            for name, model in models.items()
+            for runtime in plan.runtimes or (DEFAULT, *_OTHERS.get(name, ()))
+        ]
     notes = (
-        f"{pictures.what}, from the first move into the inbox to the last committed row of"
-        " `latest_prediction`; a warm daemon with the default settings, an empty database.",
-        "The plain loop calls `keras.utils.load_img` and `model.predict` for each image, with the"
-        " same model in a process of its own, once it is warm; it records nothing.",
-        "Both run in turns; the last line has the medians, of the ratios too.",
+        f"{pictures.what}, each file with bytes of its own, renamed into the inbox of a warm"
+        " daemon with the default settings; from the first committed row to the last. `whole`"
+        " counts from the first rename.",
+        "(a), (b), (f): single-threaded processes, one a core. (b) in batches of the best size, (f)"
+        " decodes and runs the model in turns, in batches of four, and writes nothing; (c) is"
+        " 1 / (1/a + 1/b). (d) calls `load_img` and `model.predict` for each image, (e)"
+        " `image_dataset_from_directory` and one `model.predict`.",
+        f"All in turns, {plan.repeats} times; medians, of the ratios too.",
+        *(f"{case.model} in {case.runtime}: {case.what}; {case.agreement}" for case in cases),
     )
-    return Section("speed", "Speed", tables, notes)
+    return Section("speed", "Speed", _tables(plan, cases), notes, _plots(plan, cases))
 
 
-def _model(plan: Plan, folder: Path, name: str, pictures: Pictures, say: Say) -> Table:
-    model = make_model(name, folder / "bundles")
-    pairs = []
-    for number in range(1, plan.pairs + 1):
-        pairs.append(_pair(folder / f"{name}-{number}", model, pictures.files))
-        say(
-            f"{name}, pair {number} of {plan.pairs}: {pairs[-1].daemon:.1f} images/s,"
-            f" plain loop {pairs[-1].plain:.1f}"
-        )
-    return _table(model.what, pairs)
+def _case(
+    plan: Plan, folder: Path, name: str, model: Model, runtime: str, pictures: Pictures, say: Say
+) -> Case:
+    settings = {"runtime": RUNTIMES[runtime], "agreement": ANY}
+    turns: list[Turn] = []
+    with ExitStack() as stack:
+        daemon = stack.enter_context(Daemon(folder / "daemon", model.bundle, settings))
+        rivals = {
+            way: stack.enter_context(Rival(way, daemon.setup(), folder)) for way in plan.rivals
+        }
+        count = _count(plan, rivals, pictures.files)
+        daemon.run(varied(pictures, folder / "0", min(count, 100), "0"))  # warm
+        for number in range(1, plan.repeats + 1):
+            files = varied(pictures, folder / str(number), count, str(number))
+            turns.append(_turn(daemon, rivals, files, pictures.files))
+            say(_told(name, runtime, turns[-1]))
+        if len(RUNTIMES[runtime]) > 1:  # less exact
+            daemon.compare_again()
+        agreement = _agreement(daemon)
+    return Case(name, runtime, model.what, agreement, turns)
 
 
-def _pair(folder: Path, model: Model, files: Sequence[Path]) -> Pair:
-    seconds, main, workers = _daemon_run(folder, model.bundle, files)
-    plain = _plain_run(model.bundle, files[0].parent)
-    count, thousand = len(files), 1000 / len(files)
-    return Pair(
-        count / seconds,
-        count / plain["seconds"],
-        main * thousand,
-        workers * thousand,
-        plain["cpu"] * thousand,
-    )
+def _count(plan: Plan, rivals: Mapping[str, Rival], files: Sequence[Path]) -> int:
+    """Return how many images take the bare script about as long as is asked for."""
+    if "bare" not in rivals:
+        return plan.images
+    rivals["bare"].run(files)
+    return max(plan.images // 2, int(plan.turn_seconds * rivals["bare"].run(files).speed))
 
 
-def _daemon_run(folder: Path, bundle: Path, files: Iterable[Path]) -> tuple[float, float, float]:
-    """Return seconds, and processor seconds of the main process and of the workers."""
-    outbox = folder / "outbox"
-    outbox.mkdir(parents=True)
-    copies = [Path(shutil.copy(path, outbox / path.name)) for path in files]
-    os.sync()  # what was written so far is not to be waited for by the daemon's commits
-    with Daemon(folder, bundle) as daemon:
-        workers = children(daemon.pid)
-        before = cpu_seconds([daemon.pid]), cpu_seconds(workers)
-        began = time.perf_counter()
-        daemon.take(copies)
-        daemon.await_rows(len(copies))
-        seconds = time.perf_counter() - began
-        after = cpu_seconds([daemon.pid]), cpu_seconds(workers)
-    return seconds, after[0] - before[0], after[1] - before[1]
+def _turn(
+    daemon: Daemon, rivals: Mapping[str, Rival], files: Sequence[Path], pictures: Sequence[Path]
+) -> Turn:
+    ran = daemon.run(files)
+    many = [pictures[number % len(pictures)] for number in range(len(files))]
+    few = {"plain": list(pictures[:_PLAIN_IMAGES]), "dataset": list(pictures)}
+    return Turn(ran, {way: rival.run(few.get(way, many)) for way, rival in rivals.items()})
 
 
-def _plain_run(bundle: Path, pictures: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.plain", str(bundle), str(pictures)]
-    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    times: dict[str, float] = json.loads(ran.stdout)
-    return times
-
-
-def _table(what: str, pairs: Sequence[Pair]) -> Table:
-    columns = (
-        "pair",
-        "daemon, images/s",
-        "plain loop, images/s",
-        "ratio",
-        "CPU s for 1,000 images: main",
-        "workers",
-        "plain loop",
-    )
-    rows: list[Sequence[Cell]] = [(str(n), *_cells(pair)) for n, pair in enumerate(pairs, 1)]
-    middle = [median(column) for column in zip(*map(_cells, pairs), strict=True)]
-    return Table(f"Model: {what}", columns, [*rows, ("median", *middle)])
-
-
-def _cells(pair: Pair) -> tuple[float, ...]:
+def _agreement(daemon: Daemon) -> str:
+    row = daemon.row()
+    if row is None:
+        return "not compared"
     return (
-        pair.daemon,
-        pair.plain,
-        pair.ratio,
-        pair.main_cpu,
-        pair.worker_cpu,
-        pair.plain_cpu,
+        f"{row.agreement:.1%} of {row.images} images have Keras' label, no confidence differs by"
+        f" more than {row.difference:.1g}"
     )
+
+
+def _told(name: str, runtime: str, turn: Turn) -> str:
+    rivals = ", ".join(f"{way} {ran.speed:.0f}" for way, ran in turn.rivals.items())
+    return f"{name} in {runtime}: daemon {turn.daemon.speed:.0f} images/s, {rivals}"
+
+
+def _rival(way: str, turn: Turn) -> float:
+    return turn.rivals[way].speed
+
+
+def _cost(way: str, turn: Turn) -> float:
+    return turn.rivals[way].cpu_ms
+
+
+def _times_as_fast(way: str, turn: Turn) -> float:
+    return turn.daemon.speed / turn.rivals[way].speed
+
+
+def _thrift(turn: Turn) -> float:
+    return turn.rivals["bare"].cpu_ms / (turn.daemon.main_ms + turn.daemon.worker_ms)
+
+
+_BOTH = {"decode", "infer"}
+_SPEEDS: Sequence[Figure] = (
+    Figure("daemon", set(), lambda turn: turn.daemon.speed),
+    Figure("whole", set(), lambda turn: turn.daemon.whole),
+    Figure(TITLES["decode"], {"decode"}, partial(_rival, "decode")),
+    Figure(TITLES["infer"], {"infer"}, partial(_rival, "infer")),
+    Figure("(c) both", _BOTH, lambda turn: turn.both),
+    Figure(TITLES["plain"], {"plain"}, partial(_rival, "plain")),
+    Figure(TITLES["dataset"], {"dataset"}, partial(_rival, "dataset")),
+    Figure(TITLES["bare"], {"bare"}, partial(_rival, "bare")),
+)
+_RATIOS: Sequence[Figure] = (
+    Figure("of (f)", {"bare"}, partial(_times_as_fast, "bare")),
+    Figure("of (c)", _BOTH, lambda turn: turn.daemon.speed / turn.both),
+    Figure("times (d)", {"plain"}, partial(_times_as_fast, "plain")),
+    Figure("times (e)", {"dataset"}, partial(_times_as_fast, "dataset")),
+)
+_COSTS: Sequence[Figure] = (
+    Figure("images a turn", set(), lambda turn: turn.daemon.images),
+    Figure("main process", set(), lambda turn: turn.daemon.main_ms),
+    Figure("workers", set(), lambda turn: turn.daemon.worker_ms),
+    *(Figure(title, {way}, partial(_cost, way)) for way, title in TITLES.items()),
+    Figure("(f) of the daemon", {"bare"}, _thrift),
+)
+
+
+def _tables(plan: Plan, cases: Sequence[Case]) -> list[Table]:
+    kinds = {
+        "Images a second": _SPEEDS,
+        "The daemon's speed as a share, or as a multiple": _RATIOS,
+        "Milliseconds of processor time for one image": _COSTS,
+    }
+    return [
+        _table(title, [figure for figure in figures if figure.needs <= set(plan.rivals)], cases)
+        for title, figures in kinds.items()
+    ]
+
+
+def _table(title: str, figures: Sequence[Figure], cases: Sequence[Case]) -> Table:
+    columns = ("model", "runtime", *(figure.title for figure in figures))
+    rows: list[Sequence[Cell]] = [
+        (case.model, case.runtime, *(case.middle(figure) for figure in figures)) for case in cases
+    ]
+    return Table(title, columns, rows)
+
+
+def _plots(plan: Plan, cases: Sequence[Case]) -> list[Plot]:
+    """Bars: how near the daemon comes to the bare script, and to what is possible at all."""
+    figures = [figure for figure in _RATIOS[:2] if figure.needs <= set(plan.rivals)]
+    labels = [f"{case.model}\n{case.runtime}" for case in cases]
+    series = {
+        f"share {figure.title}": [case.middle(figure) for case in cases] for figure in figures
+    }
+    return [Plot("speed", "Speed of the daemon", "", labels, series)] if series else []

@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import plugins
 from daemon.catalogue import Catalogue, check_titles
 from daemon.config import Loaded, Selection, Settings, load
 from daemon.domain import SCAN_TITLE
+from daemon.filing import keep_apart
 from daemon.label_sources import build_label_sources, has_many_labels
 from daemon.loader import load_plugins
 
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
     import click
     from sqlalchemy import Engine
 
-    from daemon.contracts import DecodeLimits, LabelSource, Source, WorkerSetup
+    from daemon.contracts import DecodeLimits, LabelSource, Sink, Source, WorkerSetup
     from daemon.labelling import Labelling
+    from daemon.observing import Observer
     from daemon.pipeline import Lane
+    from daemon.pruning import Pause, Removed
     from daemon.service import Parts, Service
     from daemon.store.models import Models, Version
+    from daemon.systemd import Systemd
+    from daemon.upkeep import Upkeep
 
 _log = logging.getLogger("classifyd")
 BUNDLED_MODEL = Path(plugins.__file__).parent / "bundled" / "cifar10"
@@ -50,10 +56,11 @@ def prepare_environment(settings: Settings) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make the state folder; raises `ConfigError` where that is not possible."""
+    from daemon.durable import make_folder
     from daemon.errors import ConfigError, way_out
 
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state_dir)
     except OSError as error:
         raise ConfigError(
             f"state_dir: {settings.state_dir} cannot be made ({error.strerror}); "
@@ -64,21 +71,53 @@ def make_folders(settings: Settings) -> None:
 def upgraded_engine(loaded: Loaded) -> "Engine":
     """Bring the database up to date (made where missing, backed up where old) and open it."""
     from daemon.progress import stages
-    from daemon.store.database import open_engine
+    from daemon.store.database import open_lasting
     from daemon.store.migrate import STAGES, upgrade
 
+    settings = loaded.settings
+    backups = settings.state_dir / "backups"
     with stages(STAGES) as progress:
-        done = upgrade(loaded.settings.database, loaded.settings.state_dir / "backups", progress)
+        done = upgrade(settings.database, backups, progress, settings.disk.min_free)
     if done.backup is not None:
         _log.info("database upgraded to schema %s; backup: %s", done.after, done.backup)
-    return open_engine(loaded.settings.database)
+    return open_lasting(settings.database)
+
+
+def places(settings: Settings) -> dict[str, Path]:
+    """Return the folders in which disk space is needed, by their keys in the settings."""
+    from daemon.store.database import sqlite_path
+
+    found = {"state_dir": settings.state_dir}
+    if (database := sqlite_path(settings.database)) is not None:
+        found["database"] = database.parent
+    return found
+
+
+def require_room_to_train(settings: Settings) -> None:
+    """Raise `NoRoomError` where the disks are too full for training."""
+    from daemon.room import require_room
+
+    require_room(places(settings), settings.disk.min_free, "training")
 
 
 def register_bundle(models: "Models", source: Path, settings: Settings, now: str) -> "Version":
-    """Copy a bundle into the state folder and register it as a model version."""
-    from daemon.artifacts import install_bundle
+    """Copy a bundle into the state folder and register it as a model version.
 
-    return register_installed(models, install_bundle(source, settings.state_dir / "models"), now)
+    Raises `BundleError` where it cannot be copied, `NoRoomError` on a full disk.
+    """
+    from daemon.artifacts import install_bundle, registering
+    from daemon.errors import BundleError, NoRoomError, is_full, way_out
+
+    folder = settings.state_dir / "models"
+    try:
+        with registering(folder):
+            return register_installed(models, install_bundle(source, folder), now)
+    except OSError as error:
+        kind = NoRoomError if is_full(error) else BundleError
+        raise kind(
+            f"{folder}: the bundle {source.name} cannot be copied there ({error.strerror}); "
+            f"{way_out(error)}"
+        ) from error
 
 
 def register_installed(
@@ -149,6 +188,7 @@ def decode_limits(settings: Settings) -> "DecodeLimits":
         timeout_s=decode.timeout_s,
         threads=threads,
         formats=frozenset(decode.formats),
+        scaled=decode.scaled,
     )
 
 
@@ -182,6 +222,7 @@ class Wiring:
 
         self.loaded = loaded
         self._labels: tuple[Loaded, list[LabelSource]] | None = None
+        self._sinks: dict[str, Sink] | None = None
         self.clock = SystemClock()
         self.catalogue = make_catalogue(loaded.settings)
         for name, reason in self.catalogue.plugins.broken.items():
@@ -199,7 +240,18 @@ class Wiring:
         heard = zip(keys, self.label_sources(), strict=True)
         built |= {key: labels.folder for key, labels in heard if labels.folder is not None}
         check_titles(built, self.loaded.origins)
+        keep_apart(self.sinks().values(), built, self.loaded.origins)
         return list(built.values())
+
+    def sinks(self) -> dict[str, "Sink"]:
+        """Return the configured sinks by their names, built once; raises `ConfigError`."""
+        from daemon.delivery import sink_names
+
+        if self._sinks is None:
+            choices, base = self.loaded.settings.sinks, self.loaded.base
+            built = (self.catalogue.sinks.build(choice, base) for choice in choices)
+            self._sinks = dict(zip(sink_names([each.name for each in choices]), built, strict=True))
+        return self._sinks
 
     def label_sources(self) -> list["LabelSource"]:
         """Return the configured label sources, built once; raises `ConfigError`."""
@@ -227,23 +279,35 @@ class Wiring:
         executor = self.catalogue.executors.build(choice, self.loaded.base)
         return Lane(executor, version.version_id, version.name)
 
-    def service(self, engine: "Engine") -> "Service":
-        """Wire a service over an open, upgraded database."""
+    def service(
+        self,
+        engine: "Engine",
+        observer: "Observer | None" = None,
+        systemd: "Systemd | None" = None,
+    ) -> "Service":
+        """Wire a service over an open, upgraded database; `observer` hears of its work, `systemd`
+        of how it is."""
+        from daemon.observing import Nobody
         from daemon.service import Service
+        from daemon.systemd import Systemd
 
-        return Service(self._parts(engine))
+        silent = Systemd(None, self.clock)
+        return Service(self._parts(engine, observer or Nobody(), systemd or silent))
 
-    def _parts(self, engine: "Engine") -> "Parts":
+    def _parts(self, engine: "Engine", observer: "Observer", systemd: "Systemd") -> "Parts":
         from daemon.arrivals import Arrivals
-        from daemon.artifacts import clean_leftovers
+        from daemon.artifacts import adopt
         from daemon.clock import utc_text
-        from daemon.delivery import sink_names
+        from daemon.delivery import Delivery
+        from daemon.durable import clean_leftovers
         from daemon.label_changes import LabelChanges
         from daemon.loop import Loop
         from daemon.mailbox import Mailbox
+        from daemon.observing import ObservedSink
         from daemon.pipeline import BatchRule, Lane, Pipeline
         from daemon.requests import Requests
         from daemon.retrain_thread import RetrainThread
+        from daemon.room import DiskGuard
         from daemon.service import Parts
         from daemon.store.board import Board
         from daemon.store.inbox import Inbox
@@ -252,22 +316,26 @@ class Wiring:
         from daemon.store.recording import Recorder
         from daemon.switching import Switcher
         from daemon.tries import Tries
-        from daemon.watchers import DeliveryThread, LabelThreads
+        from daemon.vigil import Vigil
+        from daemon.watchers import DeliveryThreads, LabelThreads
 
         settings = self.loaded.settings
-        names = sink_names([choice.name for choice in settings.sinks])
-        built = [self.catalogue.sinks.build(choice, self.loaded.base) for choice in settings.sinks]
-        sinks = dict(zip(names, built, strict=True))
-        clean_leftovers(settings.state_dir / "models")
-        models = Models(engine)
-        ensure_active_model(models, settings, utc_text(self.clock.now()))
+        sinks, outbox = self.sinks(), Outbox(engine)
+        outbox.keep_only(list(sinks))
+        models, folder = Models(engine), settings.state_dir / "models"
+        now = utc_text(self.clock.now())
+        clean_leftovers(folder)
+        adopt(folder, models.bundles, lambda bundle: register_installed(models, bundle, now))
+        ensure_active_model(models, settings, now)
         mailbox, board = Mailbox(), Board(engine)
         owner = f"{os.uname().nodename}:{os.getpid()}"
         inbox = Inbox(engine, owner)
-        recorder = Recorder(engine, owner, names, Tries(self.clock))
+        recorder = Recorder(engine, owner, list(sinks), Tries(self.clock))
         rule = BatchRule(settings.batch.max_size, settings.batch.max_delay_ms / 1000)
-        pipeline = Pipeline(inbox, recorder, rule, self.clock)
+        pipeline = Pipeline(inbox, recorder, rule, self.clock, observer)
         arrivals = Arrivals(inbox, self.clock)
+        observed = (ObservedSink(name, sink, observer, self.clock) for name, sink in sinks.items())
+        deliveries = [Delivery(each.name, each, outbox, self.clock) for each in observed]
 
         def start(lane: Lane, version: Version) -> None:
             from daemon.serving import serving_setup
@@ -285,12 +353,36 @@ class Wiring:
             pipeline=pipeline,
             switcher=switcher,
             requests=Requests(engine, board, pipeline, switcher, self.clock),
-            delivery=DeliveryThread(Outbox(engine), sinks, self.clock),
+            delivery=DeliveryThreads(deliveries, self.clock),
             label_threads=lambda: LabelThreads(self.labellings(engine), self.clock),
             retrain=RetrainThread(LabelChanges(self, engine), self.clock),
+            guard=DiskGuard(places(settings), lambda: self.loaded.settings.disk.min_free),
+            upkeep=self._upkeep(engine),
+            vigil=Vigil(systemd, pipeline, switcher, self._batch_limit_s, self.clock),
             loop=Loop(mailbox, inbox, arrivals, pipeline, switcher, board, self.clock),
             formats=tuple(sorted(settings.decode.formats)),
         )
+
+    def _batch_limit_s(self) -> float:
+        from daemon.vigil import batch_limit_s
+
+        settings = self.loaded.settings
+        return batch_limit_s(settings.decode.timeout_s, settings.batch.max_size)
+
+    def _upkeep(self, engine: "Engine") -> "Upkeep":
+        from daemon.pruning import Pruning
+        from daemon.store.database import sqlite_path
+        from daemon.store.maintenance import cut_log, log_size
+        from daemon.upkeep import Upkeep
+
+        database = sqlite_path(self.loaded.settings.database)
+        assert database is not None, "no other database is supported"
+
+        def prune(now: float, pause: "Pause") -> "Iterator[Removed]":
+            settings = self.loaded.settings
+            return Pruning(engine, settings.state_dir, settings.retention, now, pause=pause).run()
+
+        return Upkeep(partial(log_size, database), partial(cut_log, engine), prune, self.clock)
 
 
 def open_lock(loaded: Loaded) -> contextlib.AbstractContextManager[object]:

@@ -1,29 +1,26 @@
-"""Bundles on disk: written atomically beside their place, then never modified.
-
-A writer holds a shared lock on the models folder, so that whoever cleans up after killed
-writers can tell their leftovers from a bundle that is being written now.
-"""
+"""Bundles on disk: written atomically beside their place, then never modified."""
 
 import contextlib
 import fcntl
 import hashlib
-import os
+import logging
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.classifier import layer_modules
+from daemon.durable import make_folder, publish
 from daemon.errors import BundleError
+from daemon.lock import locked_folder
 from daemon.manifest import Manifest, StoredFile, parse_manifest
 
 if TYPE_CHECKING:
     import keras
 
+_log = logging.getLogger("classifyd.model")
 MODEL_FILE = "model.keras"
 MANIFEST_FILE = "manifest.json"
-_PART_PREFIX, _PART_SUFFIX = ".bundle-", ".part"
 
 
 def write_bundle(model: "keras.Model", manifest: Manifest, folder: Path) -> Path:
@@ -80,34 +77,47 @@ def digest(bundle: Path) -> str:
     return hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
 
 
-def clean_leftovers(folder: Path) -> list[Path]:
-    """Remove what killed writers left in the models folder; returns what was removed.
+@contextlib.contextmanager
+def registering(folder: Path) -> Iterator[None]:
+    """Keep others from looking for unregistered bundles, from writing one to registering it."""
+    make_folder(folder)
+    with locked_folder(folder, fcntl.LOCK_SH):
+        yield
 
-    Does nothing while somebody writes there.
+
+def adopt(
+    folder: Path, names: Callable[[], Collection[str]], register: Callable[[Path], object]
+) -> None:
+    """Register each bundle that a killed process wrote and could not: all but those of `names`.
+
+    Does nothing while somebody writes there. A damaged bundle is left where it is, and told.
     """
     if not folder.is_dir():
-        return []
-    with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        leftovers = sorted(folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"))
-        for leftover in leftovers:
-            shutil.rmtree(leftover)
-        return leftovers
-    return []
+        return
+    with contextlib.suppress(BlockingIOError), locked_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        known = names()
+        for bundle in sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST_FILE}")):
+            if bundle.name not in known:
+                try:
+                    register(bundle)
+                    _log.info("%s was written but not registered: it is a candidate", bundle)
+                except BundleError as error:
+                    _log.warning("%s belongs to no model version: %s", bundle, error)
 
 
 _AGAIN = "import or train the model again"
 
 
 def _publish(fill: Callable[[Path], None], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, fcntl.LOCK_SH), _part(folder) as part:
-        fill(part)
-        for path in (*part.iterdir(), part):
-            _sync(path)
+    published: list[Path] = []
+
+    def place(part: Path) -> None:
         target = folder / _directory_name(part, parse_manifest(_manifest_bytes(part), part))
         _place(part, target)
-        _sync(folder)
-    return target
+        published.append(target)
+
+    publish(folder, fill, place)
+    return published[0]
 
 
 def _place(part: Path, target: Path) -> None:
@@ -117,26 +127,6 @@ def _place(part: Path, target: Path) -> None:
         if not target.is_dir():
             raise
         read_manifest(target)  # somebody else was quicker; the name says it is the same bundle
-
-
-@contextlib.contextmanager
-def _part(folder: Path) -> Iterator[Path]:
-    part = folder / f"{_PART_PREFIX}{uuid.uuid4().hex}{_PART_SUFFIX}"
-    part.mkdir()
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _directory_name(bundle: Path, manifest: Manifest) -> str:
@@ -169,14 +159,6 @@ def _describe(path: Path) -> StoredFile:
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(sha256=checksum, size=file.tell())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from daemon.app import Wiring, decode_limits
+from daemon.app import Wiring, decode_limits, require_room_to_train
 from daemon.config import ModelSettings, Selection
 from daemon.config.selection import AUTO
 from daemon.contracts import Retrainer, SolvedHead
@@ -32,9 +32,11 @@ def a_bench(
 ) -> Iterator[Bench]:
     """Make what a strategy works with; its scratch folder is gone afterwards.
 
-    The budget of the plan begins now. `model` takes the place of the configured one.
+    The budget of the plan begins now. `model` takes the place of the configured one. Raises
+    `NoRoomError` on a full disk.
     """
     settings = wiring.loaded.settings
+    require_room_to_train(settings)
     model = model or settings.model
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=settings.state_dir))

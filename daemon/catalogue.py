@@ -94,7 +94,11 @@ class Table(Generic[T]):
 
     def _validated(self, selection: Selection, base: Path) -> BaseModel:
         model = self.entries[selection.name].factory.options
-        return model.model_validate(dict(selection.options), context={"base": base})
+        context = {"base": base, "unknown_peer": self._unknown_peer}
+        return model.model_validate(dict(selection.options), context=context)
+
+    def _unknown_peer(self, name: str) -> str | None:
+        return None if name in self.entries else self._unknown(name)
 
     def _sentence(self, name: str, problem: Problem) -> str:
         if name not in self.entries:

@@ -28,6 +28,7 @@ from daemon.contracts import Backbone, Head
 from daemon.errors import BundleError, ConfigError, WeightsError
 from daemon.hookspecs import PROJECT
 from daemon.preprocessing import Geometry, Scaling
+from daemon.text import first_line
 
 if TYPE_CHECKING:
     import keras
@@ -181,7 +182,7 @@ def load_weights(net: "keras.Model", path: str) -> None:
             net.load_weights(Path(path).expanduser())
     except _UNREADABLE as error:
         raise WeightsError(
-            f"weights {path!r} do not fit {net.name!r} ({_first_line(error)}): "
+            f"weights {path!r} do not fit {net.name!r} ({first_line(error)}): "
             "give a file that was saved from the same layers"
         ) from error
 
@@ -206,7 +207,7 @@ def load_model(path: Path, modules: Sequence[str] = ()) -> "keras.Model":
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except _UNREADABLE as error:
-        raise BundleError(f"{path} does not load: {_first_line(error)}") from error
+        raise BundleError(f"{path} does not load: {first_line(error)}") from error
 
 
 def _preprocessing(geometry: Geometry, scaling: Scaling) -> "keras.Model":
@@ -265,7 +266,3 @@ def _belongs_to_plugin(name: str) -> bool:
 
 def _is_plugin(module: ModuleType) -> bool:
     return any(hasattr(value, f"{PROJECT}_impl") for value in vars(module).values())
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

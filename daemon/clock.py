@@ -31,3 +31,10 @@ def utc_text(seconds: float) -> str:
     """Write seconds since 1970 as the database does: `2026-05-01T12:00:00.000Z`."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def seconds_between(then: str, now: str) -> float:
+    """Return the seconds from one time to a later one, as the database writes them; 0 where the
+    clock was set back."""
+    passed = datetime.fromisoformat(now) - datetime.fromisoformat(then)
+    return max(0.0, passed.total_seconds())

@@ -5,7 +5,7 @@ the methods, never with the module.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -15,7 +15,9 @@ from pydantic import JsonValue
 from daemon.domain import Batch, BatchResult, Event, Sighting
 from daemon.options import ConfigPath as ConfigPath
 from daemon.options import Factory as Factory
+from daemon.options import Needs as Needs
 from daemon.options import Options as Options
+from daemon.options import PeerName as PeerName
 from daemon.options import plain_path as plain_path
 from daemon.preprocessing import Scaling
 from daemon.work import DecodeLimits as DecodeLimits
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     from numpy.typing import NDArray
+    from tensorflow.types.experimental import ConcreteFunction
 
     from daemon.learning.dataset import Dataset
     from daemon.learning.evidence import Evidence, GateVerdict
@@ -159,7 +162,8 @@ class Runtime(Protocol):
 class CompiledRuntime(Runtime, Protocol):
     """A runtime that executes a form of the model which is made once for this machine.
 
-    Offered beside `load`, which such a runtime refuses. Compiling needs Keras, executing does not.
+    Offered beside `load`, which such a runtime refuses. Compiling needs TensorFlow, executing
+    does not; the daemon itself asks `key` and `variants`, so these import neither.
     """
 
     def key(self) -> Mapping[str, JsonValue]:
@@ -168,8 +172,17 @@ class CompiledRuntime(Runtime, Protocol):
         Raises `RuntimeLoadError` where what it needs is not installed.
         """
 
-    def compile(self, model: "keras.Model", folder: Path) -> None:
-        """Write the compiled form of a bundle's model into an empty folder."""
+    def variants(self) -> Sequence[Mapping[str, JsonValue]]:
+        """Return options that may be quicker on this processor, and give less exact answers.
+
+        `runtime: auto` tries them beside the default ones; `agreement` decides over all.
+        """
+
+    def compile(self, graph: "ConcreteFunction", folder: Path) -> None:
+        """Write the compiled form of a model into an empty folder.
+
+        `graph` is the frozen model (`daemon.frozen`): `uint8[N, H, W, 3]` in, raw scores out.
+        """
 
     def open(self, folder: Path, max_batch: int) -> Executable:
         """Make executable what `compile` wrote, warm; raises `RuntimeLoadError`."""
@@ -220,14 +233,46 @@ class Source(Protocol):
         """Tell whether this absolute path is within what the source looks at."""
 
 
+@runtime_checkable
+class RootedSource(Source, Protocol):
+    """A source of the files below one folder, which follows no symbolic link there.
+
+    Offered beside `run`, so that no file is read through a link that took a folder's place. None
+    where it has no such folder after all.
+    """
+
+    root: Path | None
+
+
 class Sink(Protocol):
-    """Gets events at least once, in order; the same `event_id` twice must do no harm."""
+    """Gets events at least once, in order; the same event twice must do no harm.
+
+    Each sink has a thread of its own, which makes all calls. `event_id` and `at` together tell
+    an event from any other: a new database counts from 1 again.
+    """
 
     def publish(self, event: Event) -> None:
-        """Deliver one event; an exception means: not delivered, try again later."""
+        """Deliver one event; an exception means: not delivered, try again later.
+
+        Raise `RejectedEventError` where it is this event that cannot be delivered: later ones
+        then pass it, and it is given up after some tries. `SinkError` can say how long to wait.
+        """
 
     def close(self) -> None:
-        """Flush and release what is held."""
+        """Flush and release what is held; a later `publish` begins anew."""
+
+
+@runtime_checkable
+class FilingSink(Sink, Protocol):
+    """A sink that puts images into folders below `folder`, which no source may watch."""
+
+    folder: Path
+
+    def spare(self, titles: Collection[str]) -> None:
+        """Leave alone the files of these sources: label folders, which a person has sorted.
+
+        May be called from another thread, whenever the configuration is reloaded.
+        """
 
 
 class Executor(Protocol):

@@ -52,7 +52,7 @@ class Heartbeat:
 SILENT_S = 15.0
 """How old a heartbeat may be: the daemon beats every five seconds, and a long write may delay
 one beat, but not three."""
-_SPACE_FAIL, _SPACE_WARN = 200_000_000, 2_000_000_000
+_SPACE_WARN = 2_000_000_000
 _INSTANCES = 8
 
 
@@ -141,8 +141,9 @@ def check_source(folder: Folder) -> Finding:
     return ok(name, "can be read")
 
 
-def check_place(what: str, folder: Folder, free_bytes: int) -> Finding:
-    """Where the daemon writes: `folder` is the nearest that exists; room is in bytes."""
+def check_place(what: str, folder: Folder, free_bytes: int, least: int) -> Finding:
+    """Where the daemon writes: `folder` is the nearest that exists; room is in bytes, and with
+    less than `least` no work is taken."""
     name = f"{what} {folder.path}"
     if folder.is_on_read_only_disk:
         remedy = f"mount it for writing, or name another place with `{what}:`"
@@ -154,8 +155,9 @@ def check_place(what: str, folder: Folder, free_bytes: int) -> Finding:
             f"chown it to the daemon's user, or name another place with `{what}:`",
         )
     room = f"{free_bytes / 1e9:.1f} GB free"
-    if free_bytes < _SPACE_FAIL:
-        return fail(name, f"{room}: the disk is full", "make room on this disk")
+    if free_bytes < least:
+        says = f"{room}, less than disk.min_free: no files are taken"
+        return fail(name, says, "make room (`classifyd prune`), or lower disk.min_free")
     if free_bytes < _SPACE_WARN:
         return warn(name, room, "make room soon: a full disk stops the recording of results")
     return ok(name, f"can be written, {room}")
@@ -231,3 +233,20 @@ def check_daemon(beat: Heartbeat | None) -> Finding:
             f"look at its log; kill {beat.pid} and start it again: no file is lost",
         )
     return ok("daemon", f"is {beat.phase} (process {beat.pid})")
+
+
+def check_metrics(
+    port: int | None, trouble: tuple[str, str] | None, holder: int | None, daemon: int | None
+) -> Finding:
+    """The port of the metrics must be free, or the running daemon's own.
+
+    `trouble` says why it cannot be listened on, and the remedy; `holder` is the process that
+    listens there and `daemon` the one that runs, as far as they are known.
+    """
+    if port is None:
+        return ok("metrics", "are switched off")
+    if trouble is None:
+        return ok("metrics", f"port {port} is free")
+    if daemon is not None and holder in (daemon, None):
+        return ok("metrics", f"port {port} is the daemon's (process {daemon})")
+    return fail("metrics", *trouble)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class FileState(StrEnum):
@@ -26,9 +26,11 @@ SCAN_TITLE = "scan"
 FINAL_STATES = frozenset({FileState.DONE, FileState.QUARANTINED, FileState.IGNORED, FileState.GONE})
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """What tells one version of a path from the next: bytes, nanoseconds, inode number."""
+class FileStat(NamedTuple):
+    """What tells one version of a path from the next: bytes, nanoseconds, inode number.
+
+    This and `Sighting` are named tuples, since a rescan makes and compares a million of each.
+    """
 
     size: int
     mtime_ns: int
@@ -40,8 +42,7 @@ class FileStat:
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """A source saw this path as it now is.
 
     `whole`: the source knows that the writer has finished (closed or renamed into place);
@@ -63,6 +64,7 @@ class FileRef:
     `known`: SHA-256 (hex) of contents of the same size that this model version has already
     classified; a worker that meets one of them neither decodes nor runs the model.
     `attempts`: how often it failed before.
+    `waited_s`: how many seconds ago it was found.
     """
 
     file_id: int
@@ -70,19 +72,22 @@ class FileRef:
     stat: FileStat
     known: frozenset[str] = frozenset()
     attempts: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Files that go through the runtime together, and the model version that will answer.
 
-    `moves_state` is False when files already done are classified again by another version.
+    `moves_state` is False when files already done are classified again by another version. Below
+    each of `roots` no symbolic link is followed.
     """
 
     batch_id: int
     model_version_id: int
     files: tuple[FileRef, ...]
     moves_state: bool = True
+    roots: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ class OutcomeKind(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"  # another version than the claimed one: settles again
     TRANSIENT = "transient"  # an I/O error that may pass: tried again later
+    CRASHED = "crashed"  # its worker died of it: tried once more, then quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +155,44 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds that a batch took in its worker: reading and decoding, and the model."""
+
+    decoding_s: float = 0.0
+    inference_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """A finished batch: one outcome a file, or `failure` when the batch broke as a whole.
 
     A file without an outcome was not looked at, through no fault of its own: it goes again.
+    `is_crash`: the worker died of what it did, and of nothing that came from outside.
     """
 
     batch: Batch
     outcomes: tuple[Outcome, ...] = ()
     failure: str | None = None
-    seconds: float = 0.0
+    is_crash: bool = False
+    took: Took = Took()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, as sinks see it; `event_id` makes a repeated one recognisable.
 
-    Kinds: `classified`, `failed`, `model_activated`. `at` is UTC ISO-8601.
+    Kinds: `classified`, `failed`, `model_activated`. `at` is UTC ISO-8601. `payload` is plain
+    JSON; a path that is no UTF-8 has its bytes there too, in hexadecimal, as `path_hex`.
     """
 
     event_id: int
     kind: str
     at: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def file(self) -> bytes | None:
+        """The path of the file that the event tells of, None where it tells of something else."""
+        if "path_hex" in self.payload:
+            return bytes.fromhex(self.payload["path_hex"])
+        return self.payload["path"].encode() if "path" in self.payload else None

@@ -44,10 +44,45 @@ class PassingDatabaseError(DatabaseError):
     """The database refuses for a reason that may pass by itself: locked, disk full, rights."""
 
 
+class BusyDatabaseError(PassingDatabaseError):
+    """The database is locked or its disk is full, so that waiting is all that a start can do; what
+    is wrong with rights, people want to hear at once."""
+
+    exit_code = EXIT_TRY_AGAIN
+
+
+class DatabaseReplacedError(DatabaseError):
+    """Another file lies where the open database was: only a new start opens that one."""
+
+    exit_code = EXIT_TRY_AGAIN
+
+
 class BusyError(ClassifydError):
     """Somebody else holds what is needed (another daemon on this database): try again later."""
 
     exit_code = EXIT_TRY_AGAIN
+
+
+class NoRoomError(ClassifydError):
+    """The disk has less room than `disk.min_free` wants: make some and try again."""
+
+    exit_code = EXIT_TRY_AGAIN
+
+
+class SinkError(ClassifydError):
+    """A sink cannot deliver now; `after_s` is how many seconds it asks to be left alone."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class RejectedEventError(SinkError):
+    """A sink does not take this one event, and would probably not take it later either."""
+
+
+class StageError(ClassifydError):
+    """A part of the daemon has ended that should go on: the process is to be started anew."""
 
 
 class BundleError(ClassifydError):
@@ -76,6 +111,11 @@ class ImageError(ClassifydError):
 
 class NotAnImageError(ImageError):
     """The bytes are no image of an accepted format: the file is ignored, not quarantined."""
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether a disk or a quota is used up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def way_out(error: OSError) -> str:

@@ -1,12 +1,13 @@
 """What the daemon does when labels change: sides at once, a training run when one is due."""
 
 import logging
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.app import Wiring
+from daemon.app import Wiring, require_room_to_train
 from daemon.clock import utc_text
 from daemon.errors import BusyError
 from daemon.labels.siding import settle_sides
@@ -27,6 +28,8 @@ _log = logging.getLogger("classifyd.retrain")
 
 Start = Callable[[Path, Path], TrainingProcess]
 """Starts a process on a configuration file; the second path is for what it prints."""
+_OUT_OF_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)
+"""How the kernel, or TensorFlow itself, ends a process that gets no more memory."""
 
 
 class LabelChanges:
@@ -68,8 +71,10 @@ class LabelChanges:
         return proposal(self._wiring, self._engine)
 
     def start(self) -> Process:
-        """Start a training process; raises `BusyError` while another one trains."""
+        """Start a training process; raises `BusyError` while another one trains, `NoRoomError` on
+        a full disk."""
         state, path = self._wiring.loaded.settings.state_dir, self._wiring.loaded.path
+        require_room_to_train(self._wiring.loaded.settings)
         with training_lock(state):  # or it would only say that it is not alone
             pass
         assert path is not None, "a daemon has a configuration file"
@@ -104,7 +109,7 @@ class LabelChanges:
 
 def _reason(process: Process, code: int) -> str:
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    hint = ": killed, or out of memory" if code == -9 else ""
+    hint = ": killed, or out of memory (retrain.max_memory_mb)" if -code in _OUT_OF_MEMORY else ""
     said = process.said()
     return f"its process ended {how}{hint}" + (f"\n{said}" if said else "")
 

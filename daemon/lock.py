@@ -1,11 +1,16 @@
 """Locks on files, which the kernel frees when their holder dies: one daemon a database, one
 training run a state folder."""
 
+import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.errors import BusyError, DatabaseError, way_out
+
+_LOOKS, _LOOK_S = 5, 0.02
 
 
 class FileLock:
@@ -28,13 +33,14 @@ class FileLock:
                 " `state_dir:`"
             ) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except BlockingIOError as error:
-            holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = _written(handle) or "unknown"
             os.close(handle)
             raise BusyError(self._busy.format(holder=holder)) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it is not told who holds it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
         return self
 
@@ -43,6 +49,45 @@ class FileLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+    def holder(self) -> int | None:
+        """Return which process holds it, None if none does."""
+        try:
+            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(_written(handle) or 0)
+        finally:
+            os.close(handle)
+        return None
+
+
+def _take(handle: int) -> None:
+    """Take a lock, in spite of whoever only looks at this moment whether it is held."""
+    for _ in range(_LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOOK_S)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _written(handle: int) -> str:
+    return os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a folder itself; raises `BlockingIOError` where `how` says not to wait."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def database_lock(database: Path) -> FileLock:
@@ -61,3 +106,8 @@ def training_lock(state_dir: Path) -> FileLock:
         state_dir.resolve() / "training.lock",
         "a training run is going on (process {holder}); `classifyd runs` shows how far it is",
     )
+
+
+def nobody_trains_at(state_dir: Path, now: str) -> str | None:
+    """Return `now` if nobody trains, else None."""
+    return now if training_lock(state_dir).holder() is None else None

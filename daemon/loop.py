@@ -4,7 +4,6 @@ It is the one thread that writes claims and predictions.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -24,12 +23,13 @@ from daemon.mailbox import (
     SourceNews,
     merged,
 )
-from daemon.patience import Patience
+from daemon.patience import Patience, rest
 from daemon.pipeline import Pipeline
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
+from daemon.tries import WAITS_S
 
 _log = logging.getLogger("classifyd")
 TICK_S = 1.0
@@ -77,7 +77,7 @@ class Loop:
 
         Every step can be repeated, and is, while the database refuses for a passing reason.
         """
-        insist = Patience(lambda seconds: _rest(seconds, stop)).insist
+        insist = Patience(lambda seconds: rest(seconds, stop)).insist
         while not stop():
             insist(self._arrivals.settle)
             if self._clock.elapsed() >= self._next_tick:
@@ -94,16 +94,18 @@ class Loop:
         def is_over() -> bool:
             return self._clock.elapsed() >= end
 
-        insist = Patience(lambda seconds: _rest(seconds, is_over)).insist
+        insist = Patience(lambda seconds: rest(seconds, is_over)).insist
         while self._pipeline.in_flight and not is_over():
             message = self._mailbox.get(min(TICK_S, end - self._clock.elapsed()))
             if isinstance(message, BatchResult):
                 insist(partial(self._finish, message))
+        self.tally.report_last()
 
     def _tick(self) -> None:
         self._switcher.look()
-        self._inbox.requeue_due(self._now())
-        self.tally.report(lambda: self._inbox.queued(_MOST_COUNTED))
+        now = self._clock.now()
+        self._inbox.requeue_due(utc_text(now), utc_text(now + WAITS_S[-1]))
+        self.tally.report(self._clock.elapsed(), lambda: self._inbox.queued(_MOST_COUNTED))
 
     def _pause(self, batch_due: float | None) -> float:
         times = (batch_due, self._arrivals.next_look(), self._next_tick - self._clock.elapsed())
@@ -165,11 +167,3 @@ class Loop:
 
     def _now(self) -> str:
         return utc_text(self._clock.now())
-
-
-def _rest(seconds: float, is_over: Callable[[], bool]) -> bool:
-    """Wait, but not past the end; tells whether it has come."""
-    end = time.monotonic() + seconds
-    while not is_over() and time.monotonic() < end:
-        time.sleep(0.1)
-    return is_over()

@@ -12,7 +12,8 @@ import numpy as np
 from daemon.app import Wiring, bundle_of, decode_limits
 from daemon.artifacts import MODEL_FILE, read_manifest
 from daemon.classifier import load_model
-from daemon.compiling import ROW, SIZES, Row, Trial, compare, compile_way
+from daemon.compiling import LEAST_IMAGES, ROW, SIZES, Row, Trial, compare, compile_way
+from daemon.frozen import FrozenGraph, freeze
 from daemon.manifest import Manifest
 from daemon.preprocessing import Geometry
 from daemon.quiet import hush_pillow, import_keras
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
     from daemon.store.models import Version
 
-_LEAST, _MOST = 64, 256
-"""Images that are compared: of the newest there are, and drawn ones where those are few."""
+_MOST_IMAGES = 256
 
 
 def compile_version(
@@ -46,15 +46,15 @@ def compile_version(
     bundle = bundle_of(version, wiring.loaded.settings)
     manifest = read_manifest(bundle)
     candidates = ways(wiring, version)
-    run = wiring.catalogue.runtimes.build(KERAS, wiring.loaded.base).load(bundle, max(SIZES))
-    images = _images(wiring, engine, manifest.geometry, progress)
-    trial = Trial(images, run(images), partial(_read, manifest))
+    images, photographs = _images(wiring, engine, manifest.geometry, progress)
+    graph = freeze(load_model(bundle / MODEL_FILE, manifest.modules))
+    run = FrozenGraph(graph, max(SIZES))
+    trial = Trial(images, photographs, run(images), partial(_read, manifest))
     _keep(compare(KERAS.name, {}, run, trial), compiled_root(wiring) / bundle.name / KERAS.name)
-    model = load_model(bundle / MODEL_FILE, manifest.modules)
     for number, way in enumerate(candidates):
         progress("compile", number, len(candidates))
         if anew or way.row() is None:
-            compile_way(way, model, trial)
+            compile_way(way, graph, trial)
     progress("compile", len(candidates), len(candidates))
     return rows(wiring, version)
 
@@ -71,17 +71,18 @@ def _keep(row: Row, folder: Path) -> None:
 
 def _images(
     wiring: Wiring, engine: "Engine", geometry: Geometry, progress: Progress
-) -> "NDArray[np.uint8]":
-    """Return the newest images that can be read, and drawn ones to make up for missing ones."""
+) -> tuple["NDArray[np.uint8]", int]:
+    """Return the newest images that can be read, drawn ones where these are few, and how many
+    were read."""
     with reading(engine) as connection:
-        newest = list(queries.newest_images(connection, _MOST))
+        newest = list(queries.newest_images(connection, _MOST_IMAGES))
     items = [Item(Path(os.fsdecode(path)), "", sha256) for path, sha256 in newest]
-    found = [_drawn(geometry, 0)]
+    found, count = [_drawn(geometry, 0)], 0
     for chunk in read_pixels(items, geometry, decode_limits(wiring.loaded.settings)):
         found.append(chunk.images)
-        progress("read", sum(map(len, found)), len(items))
-    missing = _LEAST - sum(map(len, found))
-    return np.concatenate([*found, _drawn(geometry, max(0, missing))])
+        count += len(chunk.images)
+        progress("read", count, len(items))
+    return np.concatenate([*found, _drawn(geometry, max(0, LEAST_IMAGES - count))]), count
 
 
 def _drawn(geometry: Geometry, count: int) -> "NDArray[np.uint8]":

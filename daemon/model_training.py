@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from daemon.app import Wiring, register_installed
-from daemon.artifacts import write_bundle
+from daemon.artifacts import registering, write_bundle
 from daemon.benches import a_bench, plan_record
 from daemon.clock import utc_text
 from daemon.config import Selection
@@ -90,8 +90,10 @@ def register_challenger(
 ) -> Version:
     """Write a challenger's bundle and register it as a model version of this training run."""
     manifest = make_manifest(challenger, metrics, name, _now(wiring))
-    bundle = write_bundle(challenger.model, manifest, wiring.loaded.settings.state_dir / "models")
-    return insist(lambda: register_installed(Models(engine), bundle, _now(wiring), run_id))
+    folder = wiring.loaded.settings.state_dir / "models"
+    with registering(folder):
+        bundle = write_bundle(challenger.model, manifest, folder)
+        return insist(lambda: register_installed(Models(engine), bundle, _now(wiring), run_id))
 
 
 def _record(wiring: Wiring, engine: "Engine", trained: Trained) -> None:

@@ -40,6 +40,18 @@ ConfigPath = Annotated[Path, BeforeValidator(possible_path), AfterValidator(_fro
 file's folder (validation context `base`)."""
 
 
+def _known_peer(name: str, info: ValidationInfo) -> str:
+    unknown = (info.context or {}).get("unknown_peer", lambda _: None)(name)
+    if unknown is not None:
+        raise ValueError(unknown)
+    return name
+
+
+PeerName = Annotated[str, AfterValidator(_known_peer)]
+"""The name of a plugin of the same kind (validation context `unknown_peer`, which says what is
+wrong with a name, if anything)."""
+
+
 class Options(BaseModel):
     """Base of every plugin's options: strict, frozen, unknown keys refused."""
 
@@ -58,16 +70,35 @@ class Options(BaseModel):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a plugin does beside reading files of this machine, for the sandbox of a service.
+
+    `writes` are folders that it writes in, `network` tells whether it talks to other machines,
+    `moves_images` whether it takes images out of the folders of sources or links to them.
+    """
+
+    writes: tuple[Path, ...] = ()
+    network: bool = False
+    moves_images: bool = False
+
+
+def no_needs(_options: Any) -> Needs:
+    """Ask for nothing."""
+    return Needs()
+
+
 @dataclass(frozen=True)
 class Factory(Generic[T]):
     """A named way to build one plugin object from its validated options.
 
     `name` is what configuration says; `options` is the pydantic model shown by
     `classifyd plugins NAME` and in `config schema`; `build` gets an instance of it;
-    `summary` is one line for listings.
+    `summary` is one line for listings; `needs` tells what these options ask of the machine.
     """
 
     name: str
     build: Callable[[Any], T]
     options: type[Options] = Options
     summary: str = ""
+    needs: Callable[[Any], Needs] = no_needs

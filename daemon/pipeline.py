@@ -3,13 +3,14 @@
 No threads and no signals: the loop calls in, and everything that varies is injected.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from daemon.clock import Clock, utc_text
 from daemon.contracts import Executor
 from daemon.domain import Batch, BatchResult, FileRef, Outcome, OutcomeKind
+from daemon.observing import Nobody, Observer
 from daemon.store.inbox import Inbox
 from daemon.store.recording import Recorded, Recorder
 
@@ -59,16 +60,28 @@ Backlog = Callable[[int, int], Sequence[FileRef]]
 class Pipeline:
     """Keeps the workers of the current lane busy and the database up to date."""
 
-    def __init__(self, inbox: Inbox, recorder: Recorder, rule: BatchRule, clock: Clock) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        recorder: Recorder,
+        rule: BatchRule,
+        clock: Clock,
+        observer: Observer | None = None,
+    ) -> None:
         self._inbox = inbox
         self._recorder = recorder
         self.rule = rule
         self._clock = clock
+        self._observer = observer or Nobody()
         self._ids = count(1)
         self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None
         self._waiting_since: float | None = None
+        self.is_held = False
+        """Take no more files for now."""
         self.backlog: Backlog | None = None
+        self.roots: tuple[bytes, ...] = ()
+        """The folders of the sources, for `Batch.roots`."""
 
     @property
     def lane(self) -> Lane | None:
@@ -79,6 +92,11 @@ class Pipeline:
     def in_flight(self) -> int:
         """How many files are with workers."""
         return sum(len(lane.outstanding[number].files) for number, lane in self._lanes.items())
+
+    @property
+    def batches(self) -> Collection[int]:
+        """The numbers of the batches that are with workers that can work."""
+        return [number for number, lane in self._lanes.items() if lane.executor.trouble is None]
 
     @property
     def is_classifying_again(self) -> bool:
@@ -96,7 +114,7 @@ class Pipeline:
         None: nothing waits that time alone would release.
         """
         lane = self._lane
-        while lane is not None and lane.room:
+        while lane is not None and lane.room and not self.is_held:
             queued = self._inbox.queued(self.rule.max_size)
             wait = self.rule.wait(queued, self._waited(queued), lane.idle)
             if wait is None:
@@ -106,7 +124,8 @@ class Pipeline:
                 return wait
             else:
                 self._waiting_since = None
-                self._submit(lane, self._claim(lane))
+                for files in _apart(self._claim(lane)):
+                    self._submit(lane, files)
         return None
 
     def _waited(self, queued: int) -> float:
@@ -135,20 +154,24 @@ class Pipeline:
 
     def _submit(self, lane: Lane, files: Sequence[FileRef], moves_state: bool = True) -> None:
         if files:
-            batch = Batch(next(self._ids), lane.model_version_id, tuple(files), moves_state)
+            batch = Batch(
+                next(self._ids), lane.model_version_id, tuple(files), moves_state, self.roots
+            )
+            # First, so that nobody waits at the end for a batch that was refused.
+            lane.executor.submit(batch)
             lane.outstanding[batch.batch_id] = batch
             self._lanes[batch.batch_id] = lane
-            lane.executor.submit(batch)
 
     def finish(self, result: BatchResult) -> Recorded:
         """Record a batch. A failed one goes again in halves, down to the guilty file alone.
 
         When the database refuses, nothing has changed here, and it may be called again.
         """
-        outcomes = _blamed(result)
+        outcomes, began = _blamed(result), self._clock.elapsed()
         recorded = self._recorder.record(
             replace(result, outcomes=outcomes), utc_text(self._clock.now())
         )
+        self._observer.recorded(result, recorded.counts, self._clock.elapsed() - began)
         lane = self._lanes.pop(result.batch.batch_id)
         del lane.outstanding[result.batch.batch_id]
         looked = {outcome.file_id for outcome in outcomes}
@@ -170,7 +193,14 @@ def _blamed(result: BatchResult) -> tuple[Outcome, ...]:
     files = result.batch.files
     if result.failure is None or len(files) > 1:
         return result.outcomes
-    return (Outcome(files[0].file_id, OutcomeKind.TRANSIENT, reason=result.failure),)
+    kind = OutcomeKind.CRASHED if result.is_crash else OutcomeKind.TRANSIENT
+    return (Outcome(files[0].file_id, kind, reason=result.failure),)
+
+
+def _apart(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:
+    """Keep files that failed before apart from the others, which they may harm."""
+    yield [ref for ref in files if not ref.attempts]
+    yield [ref for ref in files if ref.attempts]
 
 
 def _halves(files: Sequence[FileRef]) -> Iterator[Sequence[FileRef]]:

@@ -8,7 +8,12 @@ from daemon.config.sections import RetrainSettings
 from daemon.errors import PluginError
 from daemon.learning.schedule import History, Plan, Rules, outlook
 from daemon.store.database import reading
-from daemon.store.label_changes import changed_since, fingerprint, label_counts
+from daemon.store.label_changes import (
+    changed_since,
+    changed_since_number,
+    fingerprint,
+    label_counts,
+)
 from daemon.store.run_rows import RunState, Standing, learned, standing
 
 if TYPE_CHECKING:
@@ -93,8 +98,12 @@ def _moment(run: Standing | None, now: str) -> datetime | None:
 
 def _changed(connection: "Connection", now: str) -> int:
     """Count images; none where no label was given or taken back since, whatever the clock did.
-    Of a run in the future, where the clock was wrong, it cannot be told what came since: all."""
+    Of a run in the future, where the clock was wrong, the labels' numbers tell what came since."""
     last = learned(connection)
-    if last is not None and last.labels == fingerprint(connection):
+    if last is None:
+        return changed_since(connection, _BEGINNING)
+    if last.labels == fingerprint(connection):
         return 0
-    return changed_since(connection, last.as_of if last and last.as_of <= now else _BEGINNING)
+    if last.as_of > now and len(last.labels) == 2:
+        return changed_since_number(connection, *last.labels)
+    return changed_since(connection, last.as_of if last.as_of <= now else _BEGINNING)

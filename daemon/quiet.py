@@ -19,7 +19,7 @@ def import_keras(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     `RuntimeLoadError` on a processor on which it would end the process.
     """
     _require_avx(cpuinfo)
-    with _held_back():
+    with held_back():
         import keras  # noqa: F401
         import tensorflow
 
@@ -46,7 +46,7 @@ def _require_avx(cpuinfo: Path) -> None:
 
 
 @contextmanager
-def _held_back() -> Iterator[None]:
+def held_back() -> Iterator[None]:
     """Hold back what native code writes to file descriptor 2, and print it after an error."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -6,6 +6,7 @@ import os
 import stat as modes
 import threading
 
+from daemon.below import folder_of, root_of
 from daemon.contracts import DecodeLimits
 from daemon.domain import FileRef, FileStat, Outcome, OutcomeKind
 
@@ -26,10 +27,15 @@ class Seen:
             return self._first.setdefault(sha256, file_id)
 
 
-def read_file(ref: FileRef, limits: DecodeLimits) -> tuple[bytes, FileStat] | Outcome:
-    """Read a claimed file whole, or say why not; the version must be the claimed one."""
+def read_file(
+    ref: FileRef, limits: DecodeLimits, roots: tuple[bytes, ...] = ()
+) -> tuple[bytes, FileStat] | Outcome:
+    """Read a claimed file whole, or say why not; the version must be the claimed one.
+
+    Of a path below one of `roots` no part may be a symbolic link; of any other, not the last.
+    """
     try:
-        handle = os.open(ref.path, _FLAGS)
+        handle = _open(ref.path, root_of(ref.path, roots))
     except OSError as error:
         return _failure(ref, error)
     try:
@@ -38,6 +44,13 @@ def read_file(ref: FileRef, limits: DecodeLimits) -> tuple[bytes, FileStat] | Ou
         return _failure(ref, error)
     finally:
         os.close(handle)
+
+
+def _open(path: bytes, root: bytes | None) -> int:
+    if root is None:
+        return os.open(path, _FLAGS)
+    with folder_of(path, root) as (folder, name):
+        return os.open(name, _FLAGS, dir_fd=folder)
 
 
 def _read_open(ref: FileRef, limits: DecodeLimits, handle: int) -> tuple[bytes, FileStat] | Outcome:

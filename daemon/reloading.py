@@ -14,7 +14,12 @@ _log = logging.getLogger("classifyd")
 _WORKERS = frozenset({"runtime", "executor", "decode", "unknown", "agreement"})
 _SOURCES = frozenset({"sources", "labels"})
 _LABELS = frozenset({"labels", "model"})
-_AT_ONCE = frozenset({"log", "batch", "retrain", "gate"}) | _SOURCES | _LABELS | _WORKERS
+_AT_ONCE = (
+    frozenset({"log", "batch", "retrain", "gate", "retention", "disk"})
+    | _SOURCES
+    | _LABELS
+    | _WORKERS
+)
 
 
 class Reloader:

@@ -2,11 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.clock import Clock
 from daemon.errors import BusyError, ClassifydError, PluginError
+from daemon.stage import Stage
 
 if TYPE_CHECKING:
     from daemon.learning.schedule import Plan
@@ -70,7 +71,7 @@ class RetrainThread:
         self._labels = labels
         self._clock = clock
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retrain", daemon=True)
+        self.stage = Stage("retraining", self._run, self._stop)
         self._process: Process | None = None
         self._changed = 0
         self._calm_since = 0.0
@@ -78,23 +79,30 @@ class RetrainThread:
         self._step: object = None
         self._step_since = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """The process number of the run that goes on."""
+        process = self._process
+        return None if process is None else process.pid
+
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self.stage.start()
 
     def stop(self, deadline_s: float) -> None:
         """End the looking, and a run that is going on; the next start takes it up again."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(deadline_s)
+        self.stage.join(deadline_s)
         if (process := self._process) is not None:
             process.stop(min(deadline_s, _STOP_S))
             self._tell_end(process, process.ended() or 0, stopped=True)
 
-    def _run(self) -> None:
+    def _run(self) -> Iterator[float]:
         self._insist(self._labels_at_start)
-        while not self._stop.wait(_LOOK_S):
+        yield _LOOK_S
+        while not self._stop.is_set():
             self._insist(self.look)
+            yield _LOOK_S
 
     def _labels_at_start(self) -> None:
         self._labels.settle()
@@ -104,10 +112,10 @@ class RetrainThread:
             step()
         except BusyError as error:
             _log.debug("no training run is started: %s", error)
-        except ClassifydError as error:
+        except (ClassifydError, OSError) as error:
             _log.warning("no training run is started: %s", error)
             self._stop.wait(_CALM_S)
-        except Exception:
+        except BaseException:  # a plugin may raise even what ends a program
             _log.exception("retraining failed")
             self._stop.wait(_CALM_S)
 

@@ -22,7 +22,7 @@ from daemon.quiet import hush_pillow, import_keras
 from daemon.run_record import Reporting, insist, recorded, training_alone
 from daemon.store.database import reading
 from daemon.store.holdout import GATE_ALLOWED
-from daemon.store.label_changes import fingerprint
+from daemon.store.label_changes import fingerprint, newest_moment
 from daemon.store.models import Models, Version, deploy
 from daemon.store.run_rows import Run
 from daemon.store.runs import TrainingRuns, conclude
@@ -78,9 +78,9 @@ def retrain(
     with training_alone(wiring, engine), a_bench(wiring, plan, progress) as bench:
         started = utc_text(wiring.clock.now())
         settle_sides(engine, started)  # what is learned from has its side by then
-        as_of = started if repeats is None else repeats.as_of
         with reading(engine) as connection:
-            labels = fingerprint(connection)
+            labels, newest = fingerprint(connection), newest_moment(connection)
+        as_of = max(started, newest) if repeats is None else repeats.as_of
         record = plan_record(bench, plan) | {"as_of": as_of, "labels": labels}
         if repeats is not None:
             record["repeats"] = repeats.run_id

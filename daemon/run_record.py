@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.app import Wiring
-from daemon.artifacts import clean_leftovers
 from daemon.benches import SCRATCH
 from daemon.clock import Clock, utc_text
+from daemon.durable import clean_leftovers
 from daemon.errors import ClassifydError, DatabaseError, PassingDatabaseError, TrainingError
 from daemon.lock import training_lock
 from daemon.patience import Patience
-from daemon.store.run_rows import RunState
+from daemon.store.run_rows import DIED, RunState
 from daemon.store.runs import TrainingRuns
 from daemon.training.collect import Progress
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PROGRESS_S = 1.0
-_DIED = "its process ended without a word: killed, or out of memory"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,7 +37,7 @@ def training_alone(wiring: Wiring, engine: "Engine") -> Iterator[None]:
     """
     state = wiring.loaded.settings.state_dir
     with training_lock(state):
-        end_dead_runs(engine, utc_text(wiring.clock.now()), _DIED, RunState.INTERRUPTED)
+        end_dead_runs(engine, utc_text(wiring.clock.now()), DIED, RunState.INTERRUPTED)
         clean_leftovers(state / "models")
         for leftover in state.glob(f"{SCRATCH}*/"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from daemon.app import Wiring, open_lock, upgraded_engine
 from daemon.clock import utc_text
 from daemon.config import Loaded
-from daemon.contracts import Intake, Source, plain_path
+from daemon.contracts import Intake, RootedSource, Source, plain_path
 from daemon.domain import FINAL_STATES, SCAN_TITLE, FileStat, FileState, Sighting
 from daemon.errors import BusyError, ClassifydError
 from daemon.progress import Progress, progress_bar
@@ -63,6 +63,7 @@ class _Part(_Once):
 
     def __init__(self, source: Source, below: Sequence[Path]) -> None:
         self.title = source.title
+        self.root = source.root if isinstance(source, RootedSource) else None
         self._source = source
         self._below = below
 

@@ -3,29 +3,36 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from daemon.arrivals import Arrivals
 from daemon.clock import Clock, utc_text
-from daemon.contracts import Source
-from daemon.errors import ClassifydError
+from daemon.contracts import RootedSource, Source
+from daemon.errors import BusyDatabaseError, ClassifydError
+from daemon.health import Health, Pulse
 from daemon.loop import Loop
 from daemon.mailbox import Mailbox
+from daemon.patience import Patience, rest
 from daemon.pipeline import BatchRule, Pipeline
 from daemon.requests import Requests
 from daemon.retrain_thread import RetrainThread
+from daemon.room import DiskGuard
 from daemon.signals import Signals
+from daemon.stage import Stage
 from daemon.store.board import Board
 from daemon.store.inbox import Inbox
 from daemon.switching import Switcher
 from daemon.tally import Tally
-from daemon.watchers import DeliveryThread, LabelThreads, SourceThreads
+from daemon.upkeep import Upkeep
+from daemon.vigil import Vigil
+from daemon.watchers import DeliveryThreads, LabelThreads, SourceThreads
 
 _log = logging.getLogger("classifyd")
 SHUTDOWN_S = 30.0
 _BEAT_S = 5.0
+_MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,12 @@ class Parts:
     pipeline: Pipeline
     switcher: Switcher
     requests: Requests
-    delivery: DeliveryThread
+    delivery: DeliveryThreads
     label_threads: Callable[[], LabelThreads]
     retrain: RetrainThread
+    guard: DiskGuard
+    upkeep: Upkeep
+    vigil: Vigil
     loop: Loop
     formats: Sequence[str]
 
@@ -75,20 +85,43 @@ class Service:
         self._titles: tuple[str, ...] = ()
         self._formats = parts.formats
         self._accepted: list[str] | None = None
+        self._pulse = Pulse(parts.clock)
+
+    def health(self) -> Health:
+        """Tell how it is; may be asked from any thread."""
+        lane = self._parts.pipeline.lane
+        return Health(
+            phase=self._phase,
+            hangs=self._parts.vigil.stuck,
+            turned_s=self._pulse.age_s,
+            model=lane.name if lane else None,
+            runtime=lane.executor.runtime if lane else None,
+            workers=lane.executor.workers if lane else 0,
+            blocked=(lane.executor.trouble if lane else None) or self._parts.guard.trouble,
+            trouble=self._trouble(),
+            training=self._parts.retrain.pid,
+        )
 
     def follow(self, sources: Sequence[Source], reload: Reload, signals: Signals) -> None:
         """Be the daemon: watch the sources until SIGTERM or SIGINT; SIGHUP reloads."""
 
         def on_tick() -> None:
             if signals.take_reload():
-                self._reload(reload)
+                self._parts.vigil.reload(lambda: self._reload(reload))
+                self._next_beat = 0.0
             self._tick()
 
-        self._begin()
+        def is_over() -> bool:
+            self._parts.vigil.look(self._stages())
+            self._pulse.beat()
+            return signals.stop_asked
+
+        self._begin(lambda: signals.stop_asked)
         try:
             self._watch(sources)
             self._parts.retrain.start()
-            self._parts.loop.run(lambda: signals.stop_asked, on_tick)
+            self._parts.upkeep.start()
+            self._parts.loop.run(is_over, on_tick)
             _log.info("stopping: %d files in hand", self._parts.pipeline.in_flight)
         finally:
             self._end()
@@ -105,12 +138,13 @@ class Service:
         with Signals() as signals:
 
             def is_over() -> bool:
+                self._parts.vigil.look(self._stages())
                 has_looked = loop.scans_ended == len(sources)
                 progress(loop.tally, has_looked)
                 idle = has_looked and loop.is_drained and self._parts.requests.is_idle
                 return signals.stop_asked or idle
 
-            self._begin()
+            self._begin(lambda: signals.stop_asked)
             try:
                 self._scans(sources, whole)
                 loop.run(is_over, self._tick)
@@ -121,9 +155,11 @@ class Service:
             raise ClassifydError(f"not looked at, as told above: {', '.join(sorted(loop.alarms))}")
         return loop.tally
 
-    def _begin(self) -> None:
+    def _begin(self, is_over: Callable[[], bool]) -> None:
+        """Start what works beside the loop, once the database can be written at all."""
         parts = self._parts
-        put_back = parts.inbox.release_claims(self._now())
+        waiting = Patience(lambda seconds: rest(seconds, is_over), BusyDatabaseError)
+        put_back = waiting.insist(lambda: parts.inbox.release_claims(self._now()))
         if put_back:
             _log.warning("%d files were in work when classifyd last ended; queued again", put_back)
         self._accepted = parts.board.last_detail().get("formats")
@@ -131,6 +167,13 @@ class Service:
         parts.delivery.start()
         self._labels.start()
         self._beat("starting")
+
+    def _stages(self) -> Iterator[Stage]:
+        """Yield all threads that must go on."""
+        parts = self._parts
+        yield from self._sources.stages if self._sources else ()
+        yield from (*self._labels.stages, *parts.delivery.stages)
+        yield from (parts.retrain.stage, parts.upkeep.stage)
 
     def _reexamine(self) -> None:
         """Read ignored files again once workers are warm that accept other formats."""
@@ -140,12 +183,14 @@ class Service:
             _log.info("accepted formats have changed: %d ignored files are read again", count)
 
     def _watch(self, sources: Sequence[Source]) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._parts.board.forget_sources((*self._titles, *self._labels.titles))
         self._sources = self._source_threads()
         self._sources.start(sources)
 
     def _scans(self, sources: Sequence[Source], whole: bool) -> None:
+        self._parts.pipeline.roots = _roots(sources)
         self._titles = tuple(source.title for source in sources)
         self._sources = self._source_threads()
         self._sources.start_scans(sources, whole)
@@ -169,6 +214,7 @@ class Service:
             self._watch(fresh.sources)
 
     def _tick(self) -> None:
+        self._parts.pipeline.is_held = not self._parts.guard.look()
         self._parts.requests.look()
         self._parts.arrivals.resume()  # `scan` beside us may have found files to settle
         if self._accepted != list(self._formats) and self._parts.switcher.is_settled:
@@ -184,7 +230,8 @@ class Service:
         Every step is taken even if one before it failed: a process cannot end while a worker
         lives, and only its end lets another be started in its place.
         """
-        parts = self._parts
+        parts, self._phase = self._parts, "stopping"
+        parts.vigil.end()
         end = parts.clock.elapsed() + SHUTDOWN_S
 
         def left() -> float:
@@ -197,6 +244,7 @@ class Service:
             last_first.callback(lambda: parts.switcher.stop(left()))
             last_first.callback(lambda: self._labels.stop(min(5.0, left())))
             last_first.callback(lambda: parts.retrain.stop(min(10.0, left())))
+            last_first.callback(lambda: parts.upkeep.stop(min(5.0, left())))
             last_first.callback(lambda: parts.loop.drain(left()))
             if self._sources is not None:
                 self._sources.stop(min(5.0, left()))
@@ -204,7 +252,10 @@ class Service:
 
     def _beat(self, phase: str) -> None:
         self._phase = phase
-        self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), self._detail())
+        detail = self._detail()
+        self._parts.board.beat(os.getpid(), phase, self._started_at, self._now(), detail)
+        if phase != "stopped":
+            self._parts.vigil.tell(phase, detail)
 
     def _detail(self) -> dict[str, Any]:
         parts = self._parts
@@ -214,13 +265,25 @@ class Service:
             "runtime": lane.executor.runtime if lane else None,
             "model": lane.name if lane else None,
             "in_flight": parts.pipeline.in_flight,
+            "waiting": parts.inbox.queued(_MOST_COUNTED),
             "images": tally.finished,
             "images_per_minute": tally.per_minute(parts.clock.elapsed()),
-            "model_error": (lane.executor.trouble if lane else None) or parts.switcher.last_error,
+            "model_error": self._trouble(),
             "last_error": tally.last_error,
+            "disk_error": parts.guard.trouble,
+            "database_error": parts.upkeep.trouble,
             "sources": list(self._titles),
             "formats": self._accepted,
         }
 
+    def _trouble(self) -> str | None:
+        lane = self._parts.pipeline.lane
+        return (lane.executor.trouble if lane else None) or self._parts.switcher.last_error
+
     def _now(self) -> str:
         return utc_text(self._parts.clock.now())
+
+
+def _roots(sources: Sequence[Source]) -> tuple[bytes, ...]:
+    found = (source.root for source in sources if isinstance(source, RootedSource))
+    return tuple(os.fsencode(root) for root in found if root is not None)

@@ -40,27 +40,30 @@ def ways(wiring: Wiring, version: "Version") -> list[Way]:
     """
     choice = wiring.loaded.settings.runtime
     if choice.name == AUTO:
-        return list(_installed(wiring, version))
+        names = wiring.catalogue.runtimes.entries
+        return [way for name in names for way in _installed(wiring, version, Selection(name))]
+    return list(_ways(wiring, version, choice))
+
+
+def _installed(wiring: Wiring, version: "Version", choice: Selection) -> Iterator[Way]:
+    """Yield a runtime's ways and those of its variants; none where it is not installed."""
+    try:
+        for way in _ways(wiring, version, choice):
+            yield way
+            for options in way.runtime.variants():
+                variant = Selection(choice.name, dict(options))
+                yield from _ways(wiring, version, variant, is_exact=False)
+    except RuntimeLoadError as error:
+        _log.debug("%s", error)
+
+
+def _ways(
+    wiring: Wiring, version: "Version", choice: Selection, is_exact: bool = True
+) -> Iterator[Way]:
     runtime = wiring.catalogue.runtimes.build(choice, wiring.loaded.base)
-    return [_way(wiring, version, choice)] if isinstance(runtime, CompiledRuntime) else []
-
-
-def _installed(wiring: Wiring, version: "Version") -> Iterator[Way]:
-    for name in wiring.catalogue.runtimes.entries:
-        choice = Selection(name)
-        runtime = wiring.catalogue.runtimes.build(choice, wiring.loaded.base)
-        if isinstance(runtime, CompiledRuntime):
-            try:
-                yield _way(wiring, version, choice)
-            except RuntimeLoadError as error:
-                _log.debug("%s", error)
-
-
-def _way(wiring: Wiring, version: "Version", choice: Selection) -> Way:
-    runtime = wiring.catalogue.runtimes.build(choice, wiring.loaded.base)
-    assert isinstance(runtime, CompiledRuntime)
-    bundle = bundle_of(version, wiring.loaded.settings)
-    return way_of(choice, runtime, bundle, compiled_root(wiring))
+    if isinstance(runtime, CompiledRuntime):
+        bundle = bundle_of(version, wiring.loaded.settings)
+        yield way_of(choice, runtime, bundle, compiled_root(wiring), is_exact)
 
 
 def serving_setup(wiring: Wiring, version: "Version") -> WorkerSetup:
@@ -84,7 +87,9 @@ def serving_setup(wiring: Wiring, version: "Version") -> WorkerSetup:
     if best is None:
         _log.warning("model %s is served by keras: %s", version.name, _why_not(candidates))
         return _by(setup, KERAS)
-    compiled = replace(_by(setup, best.selection), compiled=best.folder)
+    row = best.row()
+    size = row.batch_size if row is not None else None
+    compiled = replace(_by(setup, best.selection), compiled=best.folder, batch_size=size)
     if wiring.loaded.settings.decode.threads == AUTO:
         compiled = replace(compiled, limits=replace(setup.limits, threads=1))
     return compiled

@@ -1,12 +1,13 @@
 """When is a file whole? One rule for every file, as pure state with an injected clock.
 
 A file is whole when its source knows that the writer has finished (it was closed after writing,
-or renamed into place), or when two looks at least `quiet_s` apart found the same size, time and
-inode. The cases this must get right:
+or renamed into place, alone or with its folder), or when two looks at least `quiet_s` apart found
+the same size, time and inode. The cases this must get right:
 
 - written in pieces, slowly: each change starts the quiet time anew;
 - copied with the original's times kept: an old modification time says nothing, only looks count;
-- present at start, or inside a folder moved in: no event tells, so it is looked at twice;
+- present at start, or made in a folder before it was watched: no event tells, so it is looked at
+  twice;
 - empty so far: a file of no bytes is about to be written, so it is never taken at once;
 - vanished between two looks: forgotten here, and its row becomes `gone`.
 """

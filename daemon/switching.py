@@ -42,6 +42,11 @@ class Switcher:
         self.last_error: str | None = None
 
     @property
+    def starting(self) -> str | None:
+        """The name of the model version whose workers are being started."""
+        return self._starting.name if self._starting else None
+
+    @property
     def is_settled(self) -> bool:
         """Whether the active version is served, or was tried and cannot be."""
         is_idle = self._starting is None and not self._anew
@@ -55,8 +60,11 @@ class Switcher:
         self._anew = self._anew or anew
         if self._starting is not None:
             return
-        deployment, active = self._models.newest_deployment(), self._models.active()
-        if active is None or (deployment == self._wanted and not self._anew):
+        deployment = self._models.newest_deployment()
+        if deployment == self._wanted and not self._anew:
+            return
+        active = self._models.active()
+        if active is None:
             return
         self._anew = False
         self._wanted = deployment

@@ -1,6 +1,5 @@
 """The process that trains beside the daemon: started, followed, ended; it costs one run at most."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,9 +11,6 @@ from types import FrameType
 
 from daemon.run_record import Interrupted
 
-NICENESS = 19
-_OOM_SCORE = 500
-"""Where memory runs out, the kernel shall end this process rather than one that serves."""
 _MOST_LOGGED = 20_000
 _LOOK_S = 1.0
 
@@ -57,13 +53,6 @@ class TrainingProcess:
         with self._log.open("rb") as file:
             file.seek(max(0, self._log.stat().st_size - _MOST_LOGGED))
             return file.read().decode("utf-8", "replace").strip()
-
-
-def yield_to_others() -> None:
-    """Take only what processor time others leave (disk time follows it), and memory last."""
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # Linux only
-        Path("/proc/self/oom_score_adj").write_text(f"{_OOM_SCORE}\n", "ascii")
 
 
 def end_on_request(parent: int | None) -> None:

@@ -1,7 +1,7 @@
 """What a sighting means for the row of its path: the state machine of the inbox, pure."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from daemon.domain import FileStat, FileState, Sighting
 
@@ -22,8 +22,7 @@ class Step(Enum):
     RETURN = "return"  # unchanged, and there again
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """The newest row of a path, as far as a decision needs it."""
 
     file_id: int

@@ -1,18 +1,22 @@
-"""The threads around the loop: one for each source and label source, one for the sinks."""
+"""The threads around the loop: one for each source, sink and label source.
+
+They go on whatever a plugin raises, even what would end a program: here it could only end a thread.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from daemon.clock import Clock
-from daemon.contracts import Intake, Sink, Source
-from daemon.delivery import deliver
+from daemon.contracts import Intake, Source
+from daemon.delivery import Delivery
 from daemon.errors import ClassifydError, DatabaseError
 from daemon.labelling import Labelling
 from daemon.mailbox import Mailbox, ScanEnded, ScanIntake, SourceIntake, Stopped
-from daemon.store.outbox import Outbox
+from daemon.stage import Stage
 
 _log = logging.getLogger("classifyd")
 _LONGEST_REST_S = 60.0
@@ -33,17 +37,27 @@ class SourceThreads:
         self._notes = notes
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.stages: list[Stage] = []
 
     def start(self, sources: Sequence[Source]) -> None:
         """Follow these sources."""
         for source in sources:
-            self._spawn(_follow, source, self._intake(SourceIntake, source), self._stop)
+            work = partial(_follow, source, self._intake(SourceIntake, source), self._stop)
+            stage = Stage(f"source {source.title}", work, self._stop, limit_s=None)
+            stage.start()
+            self.stages.append(stage)
 
     def start_scans(self, sources: Sequence[Source], whole: bool) -> None:
         """Look once at these sources; `whole`: what they no longer list is missing."""
         kind = SourceIntake if whole else ScanIntake
         for source in sources:
-            self._spawn(self._scan, source, self._intake(kind, source))
+            intake = self._intake(kind, source)
+            name = f"scan {source.title}"
+            thread = threading.Thread(
+                target=self._scan, args=(source, intake), name=name, daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
 
     def _intake(self, kind: type[SourceIntake], source: Source) -> Intake:
         note = self._notes.get(source.title)
@@ -62,38 +76,34 @@ class SourceThreads:
             _log.exception("source %s failed", source.title)
         self._mailbox.put(ScanEnded(source.title, error))
 
-    def _spawn(self, target: Callable[..., None], source: Source, *arguments: object) -> None:
-        thread = threading.Thread(
-            target=target, args=(source, *arguments), name=f"source {source.title}", daemon=True
-        )
-        thread.start()
-        self._threads.append(thread)
-
     def stop(self, deadline_s: float) -> None:
         """Ask all sources to end and wait for them; those that do not are left behind."""
         self._stop.set()
-        _join(self._threads, deadline_s)
+        _join([*self._threads, *self.stages], deadline_s)
 
 
-def _join(threads: Sequence[threading.Thread], deadline_s: float) -> None:
+def _join(threads: Sequence[threading.Thread | Stage], deadline_s: float) -> None:
     """Wait for all threads together, no longer than for one."""
     end = time.monotonic() + deadline_s
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
 
 
-def _follow(source: Source, intake: Intake, stop: threading.Event) -> None:
+def _follow(source: Source, intake: Intake, stop: threading.Event) -> Iterator[float]:
+    """Run a source again whenever it fails, or ends before it is asked to."""
     rest_s = 1.0
     while not stop.is_set():
         try:
             source.run(intake, stop)
-            return
+            failure = "it ended by itself"
         except Stopped:
             return
-        except Exception as error:
-            _log.exception("source %s failed", source.title)
-            _tell(intake, f"failed ({type(error).__name__}: {error}); next try in {rest_s:g} s")
-            stop.wait(rest_s)
+        except BaseException as error:
+            _log.debug("source %s failed", source.title, exc_info=True)
+            failure = f"{type(error).__name__}: {error}"
+        if not stop.is_set():
+            _tell(intake, f"failed ({failure}); next try in {rest_s:g} s")
+            yield rest_s
             _tell(intake, None)
             rest_s = min(_LONGEST_REST_S, rest_s * 2)
 
@@ -105,48 +115,46 @@ def _tell(intake: Intake, alarm: str | None) -> None:
         return
 
 
-class DeliveryThread:
-    """Takes events from the outbox to the sinks; one sink's trouble holds up no other for long."""
+class DeliveryThreads:
+    """Takes events to the sinks, each in a thread of its own: one that fails, or does not answer,
+    holds up no other."""
 
-    def __init__(self, outbox: Outbox, sinks: Mapping[str, Sink], clock: Clock) -> None:
-        self._outbox = outbox
-        self._sinks = sinks
+    def __init__(self, deliveries: Sequence[Delivery], clock: Clock) -> None:
         self._clock = clock
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self._end = 0.0
+        self.stages = [
+            Stage(f"sink {each.name}", partial(self._run, each), self._stop) for each in deliveries
+        ]
 
     def start(self) -> None:
         """Begin, if there are sinks."""
-        if self._sinks:
-            self._thread.start()
+        for stage in self.stages:
+            stage.start()
 
-    def _run(self) -> None:
+    def _run(self, delivery: Delivery) -> Iterator[float]:
         while not self._stop.is_set():
-            if not self._round():
-                self._stop.wait(_SINK_PAUSE_S)
-
-    def _round(self) -> int:
-        taken = 0
-        for name, sink in self._sinks.items():
-            try:
-                taken += deliver(self._outbox, name, sink, self._clock)
-            except DatabaseError as error:
-                _log.warning("delivery to sink %s waits: %s", name, error)
-                self._stop.wait(_DATABASE_PAUSE_S)
-            except Exception:
-                _log.exception("delivery to sink %s failed", name)
-                self._stop.wait(_DATABASE_PAUSE_S)
-        return taken
+            yield _deliver(delivery, self._stop.is_set)
+        while _deliver(delivery, lambda: self._clock.elapsed() >= self._end) == 0.0:
+            pass
+        delivery.close()
 
     def stop(self, deadline_s: float) -> None:
-        """Deliver what is there once more, then close the sinks."""
+        """Deliver what is there and close the sinks; those that do not answer are left behind."""
+        self._end = self._clock.elapsed() + deadline_s
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(deadline_s)
-            if not self._thread.is_alive():
-                self._round()
-        for sink in self._sinks.values():
-            sink.close()
+        _join(self.stages, deadline_s)
+
+
+def _deliver(delivery: Delivery, is_over: Callable[[], bool]) -> float:
+    """Deliver what waits; returns the seconds to pause, 0 where more may be there."""
+    try:
+        return 0.0 if delivery.step(is_over) else _SINK_PAUSE_S
+    except DatabaseError as error:
+        _log.warning("delivery to sink %s waits: %s", delivery.name, error)
+    except BaseException:
+        _log.exception("delivery to sink %s failed", delivery.name)
+    return _DATABASE_PAUSE_S
 
 
 class LabelThreads:
@@ -156,7 +164,10 @@ class LabelThreads:
         self._labellings = tuple(labellings)
         self._clock = clock
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self.stages = [
+            Stage(f"label source {each.title}", partial(self._run, each), self._stop)
+            for each in labellings
+        ]
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -165,13 +176,10 @@ class LabelThreads:
 
     def start(self) -> None:
         """Begin to ask."""
-        for labelling in self._labellings:
-            name = f"labels {labelling.title}"
-            thread = threading.Thread(target=self._run, args=(labelling,), name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for stage in self.stages:
+            stage.start()
 
-    def _run(self, labelling: Labelling) -> None:
+    def _run(self, labelling: Labelling) -> Iterator[float]:
         rest_s, whole_at = _LABELS_PAUSE_S, 0.0
         while not self._stop.is_set():
             now = self._clock.elapsed()
@@ -181,14 +189,14 @@ class LabelThreads:
                 whole_at = now + _WHOLE_LOOK_S if is_whole else whole_at
             else:
                 rest_s, whole_at = min(_LONGEST_REST_S, rest_s * 2), 0.0
-            self._stop.wait(rest_s)
+            yield rest_s
 
     def stop(self, deadline_s: float) -> None:
         """Stop asking, and take in what the last batches brought; slow sources are left behind."""
         self._stop.set()
-        _join(self._threads, deadline_s)
-        for thread, labelling in zip(self._threads, self._labellings, strict=False):
-            if not thread.is_alive():
+        _join(self.stages, deadline_s)
+        for stage, labelling in zip(self.stages, self._labellings, strict=True):
+            if not stage.is_alive:
                 _look(labelling, whole=True)
 
 
@@ -201,7 +209,7 @@ def _look(labelling: Labelling, whole: bool) -> bool:
         return True
     except DatabaseError as error:
         _log.warning("label source %s waits: %s", labelling.title, error)
-    except Exception as error:
+    except BaseException as error:
         _log.exception("label source %s failed", labelling.title)
         with suppress(DatabaseError):
             labelling.alarm(f"{type(error).__name__}: {error}")

@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What decoding one image may cost; past a limit the file is quarantined with the reason."""
+    """What decoding one image may cost; past a limit the file is quarantined with the reason.
+
+    `scaled` lets a JPEG be decoded at a fraction of its size where that is still large enough.
+    """
 
     max_pixels: int
     max_bytes: int
@@ -15,6 +18,7 @@ class DecodeLimits:
     timeout_s: float
     threads: int
     formats: frozenset[str]
+    scaled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class WorkerSetup:
     `plugins` are the configured outside plugins, so that an outside runtime is found there too;
     `base` is the folder that relative paths in `runtime_options` count from. The two limits of
     `unknown` take the place of the bundle's own where they are not None. `compiled` is the folder
-    of the bundle's compiled form, where the runtime needs one.
+    of the bundle's compiled form, where the runtime needs one; `batch_size` is how many images it
+    then takes at once the fastest, as measured.
     """
 
     bundle: Path
@@ -38,3 +43,4 @@ class WorkerSetup:
     unknown_threshold: float | None = None
     unknown_novelty: float | None = None
     compiled: Path | None = None
+    batch_size: int | None = None

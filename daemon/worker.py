@@ -1,16 +1,26 @@
 """A worker: file references in, outcomes out. Decoding and inference sit in one process, so that
 pixels never cross a process boundary, and a crash, a hang or a memory bomb costs one worker."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from daemon.contracts import DecodeLimits, Executable
-from daemon.domain import Batch, BatchResult, FileRef, ImageFacts, Outcome, OutcomeKind, Verdict
+from daemon.domain import (
+    Batch,
+    BatchResult,
+    FileRef,
+    ImageFacts,
+    Outcome,
+    OutcomeKind,
+    Took,
+    Verdict,
+)
 from daemon.errors import ImageError, NotAnImageError
 from daemon.images.decode import decode
 from daemon.preprocessing import Geometry
@@ -20,18 +30,71 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _Read = Callable[["NDArray[np.float32]"], list[Verdict]]
+_Alarm = Callable[[float], None]
+
+
+@dataclass(eq=False)
+class _Portion:
+    """Some files on their way: which decoding began when, and what was found.
+
+    Whoever gets `scoring` runs the model over it: the thread that led the decoding, or, where
+    that hangs, the one that waits for it.
+    """
+
+    files: Sequence[FileRef]
+    pixels: "NDArray[np.uint8]"
+    threads: int
+    started: dict[int, float] = field(default_factory=dict)
+    found: dict[int, Outcome] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    scoring: threading.Lock = field(default_factory=threading.Lock)
+
+    def hangs(self, limit: float) -> bool:
+        """Tell whether every thread that still decodes began its file before `limit`."""
+        begun = list(self.started.items())
+        late = [slot for slot, at in begun if slot not in self.found and at < limit]
+        return bool(late) and len(late) >= self.threads - len(self.ended)
+
+
+@dataclass(eq=False)
+class _Run:
+    """A batch under way."""
+
+    batch: Batch
+    seen: Seen = field(default_factory=Seen)
+    outcomes: list[Outcome] = field(default_factory=list)
+    inference_s: float = 0.0
+    portion: _Portion | None = None
 
 
 class Worker:
-    """Decodes a batch on threads straight into one array, then scores it at once."""
+    """Decodes on threads straight into one array, and scores that at once, `size` images a time.
+
+    A batch may hold more: small portions stay in the processor's cache, while messages and
+    transactions are as few as the batches are large. One thread leads: it decodes, helped by the
+    others, and runs the model itself, so that an image changes neither thread nor processor. The
+    caller only watches that no decoder hangs.
+
+    `alarm` is set for longer than a decoder may take whenever one begins, and to 0 when all have
+    ended: it is to end a process in which not even this class notices that one hangs.
+    """
 
     def __init__(
-        self, executable: Executable, read: _Read, geometry: Geometry, limits: DecodeLimits
+        self,
+        executable: Executable,
+        read: _Read,
+        geometry: Geometry,
+        limits: DecodeLimits,
+        size: int,
+        alarm: _Alarm = lambda seconds: None,
     ) -> None:
         self._executable = executable
         self._read = read
         self._geometry = geometry
         self._limits = limits
+        self._size = size
+        self._alarm = alarm
+        self._pixels = np.empty((0, geometry.height, geometry.width, 3), np.uint8)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
         self.is_stuck = False
         """A decoding thread hangs and cannot be stopped: this process must be replaced."""
@@ -41,42 +104,79 @@ class Worker:
 
         Raises only what the model raises.
         """
-        began = time.perf_counter()
-        pixels = np.empty(
-            (len(batch.files), self._geometry.height, self._geometry.width, 3), np.uint8
-        )
-        seen = Seen()
-        started: dict[int, float] = {}
+        began, run = time.perf_counter(), _Run(batch)
+        self._watch(run, self._pool.submit(self._lead, run))
+        took = Took(time.perf_counter() - began - run.inference_s, run.inference_s)
+        return BatchResult(batch, tuple(_agreed(run.outcomes, batch)), took=took)
 
-        def prepare(slot: int) -> Outcome:
-            started[slot] = time.monotonic()
-            return self._prepare(batch.files[slot], pixels[slot], seen)
-
-        slots = {self._pool.submit(prepare, slot): slot for slot in range(len(batch.files))}
-        self._wait(slots, started)
-        done = {future: slot for future, slot in slots.items() if future.done()}
-        found = {slot: future.result() for future, slot in done.items() if not future.cancelled()}
-        found |= {slot: self._late(batch.files[slot]) for slot in started if slot not in found}
-        outcomes = tuple(_agreed(self._score(found, pixels), batch))
-        return BatchResult(batch, outcomes, seconds=time.perf_counter() - began)
-
-    def _wait(self, slots: dict[Future[Outcome], int], started: dict[int, float]) -> None:
-        """Wait for the decoders, but not for one that outstays its time."""
-        waiting = set(slots)
-        while waiting := wait(waiting, timeout=0.25).not_done:
-            limit = time.monotonic() - self._limits.timeout_s
-            late = {future for future in waiting if started.get(slots[future], limit) < limit}
-            if late and late == {future for future in waiting if slots[future] in started}:
+    def _watch(self, run: _Run, lead: "Future[None]") -> None:
+        """Wait for the thread that leads, but not for decoders that outstay their time."""
+        while wait([lead], timeout=0.25).not_done:
+            limit, portion = time.monotonic() - self._limits.timeout_s, run.portion
+            if portion and portion.hangs(limit) and portion.scoring.acquire(blocking=False):
                 self.is_stuck = True
                 self._pool.shutdown(wait=False, cancel_futures=True)
+                self._alarm(0.0)
+                self._conclude(run, portion)
                 return
+        lead.result()
+
+    def _lead(self, run: _Run) -> None:
+        files = run.batch.files
+        for start in range(0, len(files), self._size):
+            part = files[start : start + self._size]
+            run.portion = _Portion(part, self._room(len(part)), self._threads(len(part)))
+            self._decode_all(run, run.portion)
+            if not run.portion.scoring.acquire(blocking=False):
+                return  # given up
+            self._conclude(run, run.portion)
+
+    def _threads(self, count: int) -> int:
+        return min(self._limits.threads, count)
+
+    def _decode_all(self, run: _Run, portion: _Portion) -> None:
+        slots = iter(range(len(portion.files)))
+        helpers = [
+            self._pool.submit(self._decode_some, run, portion, slots)
+            for _ in range(portion.threads - 1)
+        ]
+        self._decode_some(run, portion, slots)
+        for helper in helpers:
+            helper.result()
+        self._alarm(0.0)
+
+    def _decode_some(self, run: _Run, portion: _Portion, slots: Iterator[int]) -> None:
+        for slot in slots:  # shared by the threads: each takes the next
+            portion.started[slot] = time.monotonic()
+            self._alarm(2 * self._limits.timeout_s + 5.0)
+            into = portion.pixels[slot]
+            portion.found[slot] = self._prepare(
+                portion.files[slot], run.batch.roots, into, run.seen
+            )
+        portion.ended.append(1)
+
+    def _conclude(self, run: _Run, portion: _Portion) -> None:
+        """Take in what was decoded and what was not in time, and run the model."""
+        done, begun = dict(portion.found), list(portion.started)  # threads given up may go on
+        done |= {slot: self._late(portion.files[slot]) for slot in begun if slot not in done}
+        decoded = time.perf_counter()
+        run.outcomes += self._score(done, portion.pixels)
+        run.inference_s += time.perf_counter() - decoded
+
+    def _room(self, count: int) -> "NDArray[np.uint8]":
+        """Return pixels `uint8[count, H, W, 3]`, the same memory each time."""
+        if len(self._pixels) < count:
+            self._pixels = np.empty((count, *self._pixels.shape[1:]), np.uint8)
+        return self._pixels[:count]
 
     def _late(self, ref: FileRef) -> Outcome:
         reason = f"decoding took longer than decode.timeout_s ({self._limits.timeout_s:g} s)"
         return Outcome(ref.file_id, OutcomeKind.UNREADABLE, ref.stat, reason=reason)
 
-    def _prepare(self, ref: FileRef, into: "NDArray[np.uint8]", seen: Seen) -> Outcome:
-        got = read_file(ref, self._limits)
+    def _prepare(
+        self, ref: FileRef, roots: tuple[bytes, ...], into: "NDArray[np.uint8]", seen: Seen
+    ) -> Outcome:
+        got = read_file(ref, self._limits, roots)
         if isinstance(got, Outcome):
             return got
         data, stat = got
@@ -112,7 +212,7 @@ class Worker:
         return tuple(found[slot] for slot in sorted(found))
 
 
-def _agreed(outcomes: tuple[Outcome, ...], batch: Batch) -> Iterator[Outcome]:
+def _agreed(outcomes: Sequence[Outcome], batch: Batch) -> Iterator[Outcome]:
     """The same bytes twice in one batch: what became of the first becomes of the others too.
 
     Where the first hangs in its decoder, the others have no outcome and go again.

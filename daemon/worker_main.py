@@ -7,14 +7,17 @@ import resource
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.contracts import DecodeLimits, WorkerSetup
-from daemon.domain import Batch, BatchResult
-from daemon.errors import ClassifydError
+from daemon.domain import Batch, BatchResult, Outcome, Took
+from daemon.errors import ClassifydError, RuntimeLoadError
+from daemon.growth import Growth
+from daemon.priority import WORKER_SCORE, go_first
 from daemon.quiet import hush_pillow
 
 if TYPE_CHECKING:
@@ -24,12 +27,24 @@ if TYPE_CHECKING:
     from daemon.worker import Worker
 
 READY = "ready"
-EXIT_STUCK = 70
+EXIT_REPLACED = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's `BatchResult` without the batch, which the other side has.
+
+    `last` says why the process ends with it and must be replaced, if it does.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    failure: str | None
+    took: Took
+    last: str | None
 
 
 def main(pipe: Connection, setup: WorkerSetup) -> None:
-    """Warm up, say `ready` (or why not, as text), then answer each `Batch` with its result and
-    whether this was the last: a thread that hangs inside a decoder cannot be joined."""
+    """Warm up, say `ready` (or why not, as text), then answer each `Batch`."""
     _end_with_parent()
     _settle_process()
     try:
@@ -39,15 +54,17 @@ def main(pipe: Connection, setup: WorkerSetup) -> None:
         return
     _limit_memory(setup.limits)
     _silence()
+    growth = Growth(setup.limits.max_memory_mb * 1_000_000 // 2)
     pipe.send(READY)
     while (batch := _receive(pipe)) is not None:
         try:
             result = worker.process(batch)
         except Exception as error:
             result = BatchResult(batch, failure=f"{type(error).__name__}: {error}")
-        pipe.send((result, worker.is_stuck))
-        if worker.is_stuck:
-            os._exit(EXIT_STUCK)
+        last = "a decoder hangs in it" if worker.is_stuck else growth.complaint()
+        pipe.send(Answer(result.outcomes, result.failure, result.took, last))
+        if last is not None:
+            os._exit(EXIT_REPLACED)  # a thread that hangs cannot be joined
 
 
 def _receive(pipe: Connection) -> Batch | None:
@@ -71,12 +88,22 @@ def _end_with_parent() -> None:
 
 
 def _settle_process() -> None:
-    """Leave signals to the parent: Ctrl-C goes to the whole group, and a batch must finish."""
+    """Leave signals to the parent: Ctrl-C goes to the whole group, and a batch must finish.
+
+    Where memory runs out this process ends before the parent, which can replace it."""
+    go_first(WORKER_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # see `_alarm`
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     hush_pillow()
+
+
+def _alarm(seconds: float) -> None:
+    """Have the kernel end this process in so many seconds, 0 for never: native code that hangs
+    with the interpreter's lock in its hand lets no thread of ours notice it."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _silence() -> None:
@@ -113,13 +140,20 @@ def _build(setup: WorkerSetup) -> "Worker":
         has_novelty=manifest.has_novelty,
     )
     gc.freeze()
-    return Worker(executable, read, manifest.geometry, setup.limits)
+    size = min(setup.batch_size or setup.max_batch, setup.max_batch)
+    return Worker(executable, read, manifest.geometry, setup.limits, size, _alarm)
 
 
 def _executable(runtime: "Runtime", setup: WorkerSetup) -> "Executable":
     from daemon.contracts import CompiledRuntime
+    from daemon.sums import altered
 
     if setup.compiled is not None and isinstance(runtime, CompiledRuntime):
+        if (name := altered(setup.compiled)) is not None:
+            raise RuntimeLoadError(
+                f"compiled model {setup.compiled}: {name} was altered; remove the folder, and it is"
+                " compiled again at the next start"
+            )
         return runtime.open(setup.compiled, setup.max_batch)
     return runtime.load(setup.bundle, setup.max_batch)
 
@@ -142,6 +176,7 @@ def _limit_memory(limits: DecodeLimits) -> None:
         return
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     data_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmData" in line)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # each would be as large as the process
     most = data_kb * 1024 + limits.max_memory_mb * 1_000_000
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

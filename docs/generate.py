@@ -1,4 +1,5 @@
-"""Writes the default configuration and the reference pages out of the code that they describe.
+"""Writes the default configuration, the reference pages and the systemd units out of the code that
+they describe.
 
 `python docs/generate.py` writes them; with `--check` it only names those that are out of date
 and exits 1.
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
+from units import units
 
 import plugins
 from daemon.catalogue import Catalogue
@@ -83,6 +85,7 @@ def pages() -> dict[Path, str]:
         ROOT / "daemon" / "default.yaml": default_yaml(),
         reference / "configuration.md": configuration_page(),
         reference / "plugins.md": plugins_page(),
+        **units(),
     }
 
 

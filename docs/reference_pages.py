@@ -1,6 +1,7 @@
-"""Writes the reference of the database out of its schema, and of the commands out of their help.
+"""Writes the reference of the database out of its schema, of the commands out of their help, and
+of the metrics out of their declarations.
 
-`python docs/reference_pages.py` writes both pages.
+`python docs/reference_pages.py` writes the pages.
 """
 
 import inspect
@@ -15,7 +16,12 @@ from pathlib import Path
 import click
 from sqlalchemy import Column, Table
 
+import plugins
+from daemon.catalogue import Catalogue
 from daemon.cli import _COMMANDS, cli
+from daemon.config.sections import MetricsSettings
+from daemon.loader import load_plugins
+from daemon.metrics.families import COUNTED, GATHERED
 from daemon.store.migrate import known_head, upgrade
 from daemon.store.schema import Base
 
@@ -66,12 +72,28 @@ error.
 """
 
 
+METRICS_HEAD = """\
+# Metrics
+
+<!-- Written by docs/reference_pages.py; change daemon/metrics/families.py instead. -->
+
+What `http://127.0.0.1:{port}/metrics` tells, in Prometheus' text format or, to those who accept it,
+OpenMetrics; [Monitor the daemon](../how-to/monitor.md) tells how to use it. Beside these there are
+the `process_...` metrics of Python's client for the main process.
+
+A counter or histogram counts since the daemon's start. A gauge is looked up when it is asked for:
+in the daemon, on the machine, or in the database. All of it takes a few milliseconds with a million
+files.
+"""
+
+
 def pages() -> dict[Path, str]:
-    """Return both pages with their text."""
+    """Return the pages with their text."""
     reference = ROOT / "docs" / "reference"
     return {
         reference / "database.md": database_page(),
         reference / "commands.md": commands_page(),
+        reference / "metrics.md": metrics_page(),
     }
 
 
@@ -122,14 +144,23 @@ def _notes(column: Column[object]) -> Iterator[str]:
 
 
 def commands_page() -> str:
-    """Return the help of every built-in command."""
+    """Return the help of every command, those of plugins in the box last."""
     root = click.Context(cli, info_name="classifyd", **cli.context_settings)
     parts = [COMMANDS_HEAD]
     for name in _COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None
         parts.extend(_help(command, root, name))
+    for name, command in sorted(_plugins_commands().items()):
+        parts.extend(_help(command, root, name))
     return "\n".join(parts)
+
+
+def _plugins_commands() -> dict[str, click.Command]:
+    """Return the commands that plugins in the box add."""
+    group = click.Group()
+    Catalogue(load_plugins(plugins.BUILTIN, ())).commands(group)
+    return group.commands
 
 
 def _help(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
@@ -140,8 +171,24 @@ def _help(command: click.Command, parent: click.Context, name: str) -> Iterator[
             yield from _help(inner, context, inner_name)
 
 
+def metrics_page() -> str:
+    """Return the reference of every metric."""
+    parts = [METRICS_HEAD.format(port=MetricsSettings().port)]
+    titles = {"What is counted": COUNTED, "What is looked up": GATHERED}
+    for title, families in titles.items():
+        parts.append(f"## {title}\n\n| metric | kind | labels | of | meaning |")
+        parts.append("| --- | --- | --- | --- | --- |")
+        for each in families:
+            labels = ", ".join(f"`{label}`" for label in each.labels)
+            parts.append(
+                f"| `{each.shown}` | {each.kind} | {labels} | {each.of} | {each.meaning} |"
+            )
+        parts.append("")
+    return "\n".join(parts)
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(ROOT)}: written\n")

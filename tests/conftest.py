@@ -1,6 +1,5 @@
 """What many tests share: an empty database of the newest schema, and the command line."""
 
-import os
 import shutil
 import signal
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from filled import Filled
 
-from daemon import cli
+from daemon import cli, priority
 from daemon.store.database import open_engine
 from daemon.store.migrate import upgrade
 
@@ -24,6 +23,13 @@ def keras_folder(tmp_path_factory):
         home = tmp_path_factory.mktemp("keras")
         patch.setenv("KERAS_HOME", str(home))
         yield home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let Ctrl-C reach what tests start: whoever runs them in the background hands down that it
+    is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +85,9 @@ def classifyd(tmp_path, monkeypatch, capsys):
     would slow every test after it.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "nice", lambda more: 0)
+    monkeypatch.setattr(priority, "yield_to_others", lambda: None)
+    monkeypatch.setattr(priority, "limit_memory", lambda megabytes: None)
+    monkeypatch.setenv("CLASSIFYD_METRICS__PORT", "null")  # a daemon here may have the default
     on_terminate = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path) -> Ran:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from benches import COLOURS, draw
 
-from daemon import advising, at_hand, training_process
+from daemon import advising, at_hand, priority
 from daemon.app import Wiring
 from daemon.config import Selection, load
 from daemon.errors import PluginError, WeightsError
@@ -163,7 +163,7 @@ def test_nothing_that_would_be_downloaded_is_built(wiring):
 @pytest.fixture
 def labelled(keras, filled, classifyd, tmp_path, monkeypatch):
     """Thirty labelled images in three classes, and backbones of a plugin's own."""
-    monkeypatch.setattr(training_process, "yield_to_others", lambda: None)
+    monkeypatch.setattr(priority, "yield_to_others", lambda: None)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(advising, "_MEASURED_S", 0.0)
     (tmp_path / "odd.py").write_text(PLUGIN)
@@ -174,6 +174,7 @@ def labelled(keras, filled, classifyd, tmp_path, monkeypatch):
     assert classifyd("labels", "import", "photos", "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_backbones_are_measured_side_by_side_and_a_broken_one_stops_nothing(labelled, classifyd):
     ran = classifyd("advise", "--format", "json")
     assert ran.code == 0, ran.err
@@ -190,6 +191,7 @@ def test_backbones_are_measured_side_by_side_and_a_broken_one_stops_nothing(labe
     assert told["recommended"] == {"backbone": "few", "weights": "auto", "image_size": None}
 
 
+@pytest.mark.slow
 def test_what_is_recommended_can_be_put_into_the_configuration(labelled, classifyd, tmp_path):
     ran = classifyd("advise", "--backbone", "{name: few}", "--backbone", "vgg16")
     assert ran.code == 0, ran.err
@@ -209,7 +211,7 @@ def test_what_is_recommended_can_be_put_into_the_configuration(labelled, classif
 def test_without_enough_labels_or_backbones_it_says_what_is_missing(
     keras, filled, classifyd, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training_process, "yield_to_others", lambda: None)
+    monkeypatch.setattr(priority, "yield_to_others", lambda: None)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     ran = classifyd("advise")
     assert ran.code == 1 and "training needs two classes" in ran.err

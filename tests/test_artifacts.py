@@ -12,8 +12,10 @@ from bundles import make_manifest
 
 from daemon import artifacts
 from daemon.classifier import load_model
+from daemon.durable import clean_leftovers
 from daemon.errors import BundleError
 from daemon.preprocessing import Geometry
+from daemon.testing import stub_bundle
 
 # Keras 3.15 with NumPy 2 warns whenever it copies a variable out of TensorFlow.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -140,10 +142,30 @@ def test_leftovers_of_a_killed_writer_are_cleaned_and_a_living_ones_are_not(tmp_
     (leftover,) = folder.iterdir()
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
-    assert artifacts.clean_leftovers(folder) == []
+    assert clean_leftovers(folder) == []
     os.close(handle)
-    assert artifacts.clean_leftovers(folder) == [leftover]
+    assert clean_leftovers(folder) == [leftover]
     assert list(folder.iterdir()) == []
+
+
+def test_a_bundle_that_a_killed_process_did_not_register_is_taken_up(copy, caplog):
+    folder = copy.parent
+    damaged = artifacts.install_bundle(stub_bundle(folder.parent / "stubs"), folder)
+    (damaged / "model.keras").write_bytes(b"half")
+    (folder / ".bundle-x.part").mkdir()
+    taken = []
+
+    def register(bundle):
+        artifacts.read_manifest(bundle)
+        taken.append(bundle)
+
+    with artifacts.registering(folder):  # somebody is between writing and registering
+        artifacts.adopt(folder, frozenset, register)
+    assert taken == []
+    artifacts.adopt(folder, lambda: {copy.name}, register)
+    assert taken == [] and "belongs to no model version" in caplog.text and damaged.is_dir()
+    artifacts.adopt(folder, frozenset, register)
+    assert taken == [copy]
 
 
 def test_reading_a_manifest_loads_neither_keras_nor_numpy(bundle):

@@ -235,6 +235,7 @@ def test_following_as_a_table_and_as_csv(classifyd, three):
     assert len(classifyd(*following, "--format", "csv").out.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_failure(filled, tmp_path):
     for number in range(2000):
         filled.seen(f"/{number:0200d}.jpg", image_id=1 if number else None, model=str(number))
@@ -486,49 +487,6 @@ def test_db_backup_is_a_whole_database_and_replaces_nothing(classifyd, three, tm
     assert classifyd("db", "backup", "mine.db").code == 0
     ran = classifyd("db", "backup", "mine.db")
     assert ran.code == 1 and "exists already" in ran.err
-
-
-def test_db_check_passes_on_a_sound_database(classifyd, three):
-    ran = classifyd("db", "check", "--drift")
-    assert ran.code == 0 and "nothing is wrong" in ran.out
-
-
-@pytest.mark.parametrize(
-    ("statement", "says"),
-    [
-        ("UPDATE file SET label = 'dog' WHERE label = 'cat'", "label is not that of their pred"),
-        ("UPDATE file SET is_current = 0 WHERE label = 'cat'", "without exactly one current row"),
-        ("UPDATE file SET prediction_id = NULL WHERE label = 'cat'", "done files without a pred"),
-        ("UPDATE file SET image_id = 2 WHERE label = 'cat'", "prediction is of another image"),
-        ("DELETE FROM model_version", "points to a row of model_version that is not there"),
-    ],
-)
-def test_db_check_names_contradictions(classifyd, three, statement, says):
-    three.execute("PRAGMA foreign_keys=OFF")
-    three.execute(statement)
-    ran = classifyd("db", "check")
-    assert ran.code == 1 and says in ran.out
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        ("DROP VIEW failure", "view failure is missing; make it again: CREATE VIEW failure AS"),
-        ("DROP INDEX ix_file_path", "index ix_file_path is missing; make it again: CREATE INDEX"),
-        (
-            "DROP VIEW failure; CREATE VIEW failure AS SELECT path FROM file",
-            "view failure was altered; make it anew: DROP VIEW failure; CREATE VIEW failure AS",
-        ),
-    ],
-)
-def test_db_check_names_a_view_or_index_that_is_not_as_made_and_its_remedy(
-    classifyd, three, damage, says
-):
-    three.connection.executescript(f"{damage}; CREATE VIEW mine AS SELECT 1")
-    ran = classifyd("db", "check")
-    assert ran.code == 1 and says in ran.out and "mine" not in ran.out
-    three.connection.executescript(ran.out.partition(": ")[2])
-    assert classifyd("db", "check").code == 0
 
 
 def test_an_existing_file_is_taken_by_its_exact_name(classifyd, filled, tmp_path):

@@ -33,7 +33,10 @@ class Liar:
     def key(self):
         return {"version": 1}
 
-    def compile(self, model, folder):
+    def variants(self):
+        return []
+
+    def compile(self, graph, folder):
         (folder / "lie").write_text("0.1")
 
     def open(self, folder, max_batch):
@@ -70,16 +73,22 @@ def shop(keras, tmp_path, classifyd):
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_fastest_that_agrees_serves_and_is_found_out_once(shop, monkeypatch, classifyd):
     wiring, version = shop("auto")
     setup = serving_setup(wiring, version)
-    assert setup.runtime == "openvino"
-    assert setup.compiled == ways(wiring, version)[0].folder
+    by_name = {way.selection.name: way for way in ways(wiring, version) if way.is_exact}
+    assert setup.compiled == by_name[setup.runtime].folder
+    assert setup.batch_size == by_name[setup.runtime].row().batch_size
     assert setup.limits.threads == 1  # one worker a processor
-    told = {row.runtime: row for row in rows(wiring, version)}
-    assert set(told) == {"keras", "liar", "openvino"}
-    assert (told["openvino"].agreement, told["liar"].agreement) == (1.0, pytest.approx(0, abs=0.9))
-    assert told["openvino"].difference < 1e-4 < told["liar"].difference
+    told = {row.runtime: row for row in rows(wiring, version) if not row.options}
+    assert set(told) == {"keras", *by_name} > {"liar", "openvino"}
+    exact = {name for name in by_name if name != "liar"}
+    assert {told[name].agreement for name in exact} == {1.0} != {told["liar"].agreement}
+    assert max(told[name].difference for name in exact) < 1e-4 < told["liar"].difference
+    assert told[setup.runtime].pace == max(told[name].pace for name in exact)
+    less_exact = [row.error for row in rows(wiring, version) if row.options]
+    assert all("0 of 64 images to compare it on" in error for error in less_exact)
     monkeypatch.setattr(sys, "executable", "/nowhere")  # nothing is compiled a second time
     assert serving_setup(wiring, version) == setup
     shown = json.loads(classifyd("models", "show", "--format", "json").out)
@@ -87,6 +96,7 @@ def test_the_fastest_that_agrees_serves_and_is_found_out_once(shop, monkeypatch,
     assert "executed on this machine by\n  " in classifyd("models", "show").out
 
 
+@pytest.mark.slow
 def test_what_disagrees_never_serves(shop, caplog):
     wiring, version = shop("liar")
     logging.getLogger("classifyd.model").addHandler(caplog.handler)
@@ -107,6 +117,12 @@ class _Known:
 
     def row(self):
         return self._row
+
+
+def test_the_smallest_batch_that_is_as_fast_as_any_is_the_best():
+    row = Row("quick", {}, 1.0, 0.0, 64, {"1": 700.0, "4": 980.0, "8": 1000.0, "32": 900.0})
+    assert (row.pace, row.batch_size) == (1000.0, 4)
+    assert Row("broken", {}, error="boom").batch_size is None
 
 
 def test_speed_counts_only_among_those_that_agree():
@@ -131,10 +147,11 @@ def test_a_daemon_on_a_compiled_model_never_loads_tensorflow(tmp_path):
         for pid in processes:
             maps = Path(f"/proc/{pid}/maps").read_text()
             assert "pywrap_tensorflow" not in maps
-            assert ("openvino" in maps) is (pid != daemon.process.pid)
+            libraries = ("openvino", "ai_edge_litert", "onnxruntime")
+            assert any(name in maps for name in libraries) is (pid != daemon.process.pid)
         assert daemon.run("models", "rollback").returncode == 2  # there is no other
         beat = daemon.query("SELECT json_extract(detail, '$.runtime') FROM heartbeat")
-        assert beat == [("openvino",)]
+        assert beat[0][0] in ("openvino", "litert", "onnx")
         assert daemon.stop() == 0
         daemon.start()
         until(lambda: daemon.log.read_text().count("is active") == 2, what="a warm start")

@@ -39,6 +39,7 @@ def complaint(path: Path | None, environ: dict[str, str] | None = None) -> str:
 
 
 def generator():
+    sys.path.insert(0, str(ROOT / "docs"))  # as for a script
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -156,6 +157,8 @@ WRONG = {
     "sinks: &all [*all]": "an alias that contains itself",
     "log: !!python/object:os.system x": "is not valid YAML",
     "log: 2024-13-45": "an impossible date",
+    "sources: " + "[" * 1000: "config.yaml: is nested too deeply",
+    "a: &a [" + "x, " * 999 + "]\nb: [" + "*a, " * 999 + "]\n": "its aliases (`*name`) make 1",
     "log: {}\nsinks: \x07": "config.yaml:2: holds a control character",
 }
 
@@ -324,6 +327,17 @@ def test_config_check_names_mistakes_in_plugin_options_too(write):
             "0.title: must be text, got []",
         ),
         ("database: postgresql://host/name\n", "'postgresql' is not supported"),
+        ("metrics: {port: 0}\n", "metrics.port: must be a whole number from 1 to 65535, or null"),
+        ("metrics: {host: 'a b'}\n", "metrics.host: must be an address"),
+        (
+            "retrain: {strategy: {name: auto, strategies: [probe, finetun]}}\n",
+            "strategies.1: there is no retrainer finetun; did you mean finetune? (known: auto,",
+        ),
+        ("retrain: {strategy: {name: auto, favourite: a}}\n", "favourite: there is no retrainer a"),
+        (
+            "retrain: {strategy: {name: auto, strategies: [auto]}}\n",
+            "strategy.strategies: auto cannot try itself",
+        ),
     ],
 )
 def test_config_check_refuses_what_would_end_the_start(write, text, says):

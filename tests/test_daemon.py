@@ -397,6 +397,7 @@ def test_each_event_reaches_the_sink_once_over_a_kill_and_a_restart(daemon):
 # --- models
 
 
+@pytest.mark.slow
 def test_another_model_version_is_activated_in_the_running_daemon(daemon):
     daemon.start()
     for number in range(12):

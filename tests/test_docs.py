@@ -3,21 +3,27 @@
 import inspect
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from random import Random
 
 import click
 import pytest
+from learning import open_shop
 from PIL import Image, ImageDraw
 from transcripts import NOT_REPLAYED, Replay, blocks, matches, steps
 
 import plugins
 from daemon import cli, hookspecs
+from daemon.app import ensure_active_model
+from daemon.clock import utc_text
+from daemon.serving import compiled_root, serving_setup
+from daemon.store.models import Models
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+RUNTIME = "openvino"
+OPEN_SHOP = "database: classifyd.db\nstate_dir: state\nsources: []\n"
 QUICK = ("README.md",)
 ELSEWHERE = {"docs/how-to/query.md": "test_query_page.py"}
 CAT_FLAP = {"cat": "saddlebrown", "empty": "lightgrey"}
@@ -54,11 +60,28 @@ def draw_classes(folder: Path, classes: dict[str, str], count: int = 24) -> None
             draw(folder / label / f"{number:02}.jpg", number, ground)
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """The state folder's compiled forms of the bundled model, made once for all pages."""
+    folder = tmp_path_factory.mktemp("compiled")
+    wiring, engine = open_shop(folder, f"{OPEN_SHOP}runtime: {RUNTIME}\n")
+    version = ensure_active_model(Models(engine), wiring.loaded.settings, utc_text(0))
+    assert serving_setup(wiring, version).runtime == RUNTIME
+    engine.dispose()
+    return compiled_root(wiring)
+
+
 @pytest.fixture
-def reader(tmp_path):
-    """A reader with the default configuration and some photographs, who follows a page."""
-    replay = Replay(tmp_path)
-    shutil.copyfile(ROOT / "daemon" / "default.yaml", replay.work / "config.yaml")
+def reader(tmp_path, compiled):
+    """A reader with some photographs and the default configuration, who follows a page.
+
+    But for the runtime: a model is compiled for one alone, and the bundled one is already.
+    """
+    replay = Replay(tmp_path, compiled)
+    default = (ROOT / "daemon" / "default.yaml").read_text("utf-8")
+    assert "\nruntime: auto\n" in default
+    named = default.replace("\nruntime: auto\n", f"\nruntime: {RUNTIME}\n")
+    (replay.work / "config.yaml").write_text(named, "utf-8")
     for number, title in enumerate(("bird", "dog", "frog", "turtle")):
         draw(tmp_path / "Pictures" / f"{title}.jpg", number, "seagreen")
     draw_classes(tmp_path / "Pictures" / "cat-flap", CAT_FLAP)

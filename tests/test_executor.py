@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import hostile_decoder
 import pytest
 from drawing import draw
 
@@ -126,7 +127,7 @@ def test_a_killed_worker_fails_its_batch_and_the_next_one_is_answered(setup, tmp
         until((setup().bundle / "scoring").exists)
         os.kill(pid, signal.SIGKILL)
         failed, answered = (results.get(timeout=WAIT_S) for _ in range(2))
-    assert failed.failure == "the worker was killed by signal 9"
+    assert failed.failure == "the worker was killed by signal 9 (SIGKILL)"
     assert failed.batch.batch_id == 1 and failed.outcomes == ()
     assert answered.batch.batch_id == 2 and labels(answered) == ["band-3"]
 
@@ -266,3 +267,48 @@ def test_workers_end_with_a_killed_parent(setup, tmp_path):
         assert len(workers) == 2 and all(map(exists, workers))
         parent.kill()
     until(lambda: not any(map(exists, workers)), 10.0, "the workers' end")
+
+
+# --- faults of native code
+
+
+HOSTILE = {"runtime": "hostile", "plugins": (str(Path(__file__).with_name("hostile_decoder.py")),)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "says", "is_crash"),
+    [
+        (hostile_decoder.SEGFAULT, "the worker was killed by signal 11 (SIGSEGV)", True),
+        (hostile_decoder.ABORT, "the worker was killed by signal 6 (SIGABRT)", True),
+        (hostile_decoder.HANG, "the worker hung in a decoder (decode.timeout_s)", True),
+        (hostile_decoder.EXIT, "the worker ended with code 3", True),
+    ],
+)
+def test_a_decoder_that_takes_its_worker_along_costs_one_batch(
+    setup, tmp_path, width, says, is_crash
+):
+    limits = DecodeLimits(10**6, 10**6, 500, 0.2, 1, frozenset({"png"}))
+    guilty = draw(tmp_path / "guilty.png", 1, size=width)
+    with executor(setup(limits=limits, **HOSTILE)) as (running, results):
+        (pid,) = pids()
+        running.submit(batch(1, guilty))
+        running.submit(batch(2, draw(tmp_path / "a.png", 7)))
+        failed, answered = (results.get(timeout=WAIT_S) for _ in range(2))
+        assert (failed.failure, failed.is_crash) == (says, is_crash)
+        assert labels(answered) == ["band-7"]
+        assert not exists(pid)
+
+
+@pytest.mark.slow
+def test_a_worker_that_grows_is_replaced_between_two_batches(setup, tmp_path, caplog):
+    limits = DecodeLimits(10**6, 10**6, 64, 20.0, 1, frozenset({"png"}))
+    with executor(setup(limits=limits, **HOSTILE)) as (running, results):
+        before = pids()
+        for number in range(60):
+            path = draw(tmp_path / f"{number}.png", 4, hostile_decoder.LEAK)
+            running.submit(batch(number, path))
+        answers = [results.get(timeout=WAIT_S) for _ in range(60)]
+        assert [labels(answer) for answer in answers] == [["band-4"]] * 60
+        assert pids() != before
+    assert "a worker is replaced: it has grown by" in caplog.text

@@ -82,6 +82,7 @@ def test_the_key_follows_backbone_weights_and_geometry():
     assert first != cache_key(backbone="a", options={"alpha": 0.5}, geometry="64")
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing_and_comes_to_the_same(tmp_path, monkeypatch):
     for name in COLOURS:
         draw(tmp_path / "images", name, 8)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from daemon.lock import database_lock
 from daemon.quiet import import_keras
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+# A daemon of this machine may have the default port.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "CLASSIFYD_METRICS__PORT": "null"}
 
 
 def ordinary() -> list[str]:
@@ -107,6 +109,20 @@ def test_a_database_of_somebody_else(begun):
     done = classifyd("run", cwd=begun)
     assert done.returncode == 1 and "check the rights of its file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_another_program_has_the_port_of_the_metrics(begun, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setitem(ENVIRONMENT, "CLASSIFYD_METRICS__PORT", str(port))
+        done = classifyd("run", cwd=begun)
+        verdict, says = verdicts(begun)["metrics"]
+    assert done.returncode == 2
+    taken = f"127.0.0.1 port {port} is taken by process {os.getpid()}"
+    for said in (only_message(done), f"metrics.port: {says}"):
+        assert taken in said and "give this daemon another" in said
+    assert verdict == "fail"
 
 
 def test_another_daemon_has_the_database(begun):

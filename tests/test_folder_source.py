@@ -22,6 +22,7 @@ from daemon.domain import FileStat, Sighting
 from plugins.sources._hints import Hint, Hints
 from plugins.sources._root import file_system, is_remote
 from plugins.sources._rules import Rules
+from plugins.sources._walk import Tree, Walk
 from plugins.sources._watch import InotifyWatch
 from plugins.sources.folder import FolderOptions, FolderSource
 
@@ -238,11 +239,18 @@ def test_a_folder_that_cannot_be_read_lets_nothing_be_judged_missing(tmp_path, c
         (tmp_path / "closed").chmod(0o700)
 
 
+def place(folder: int | bytes) -> Path:
+    """Where a folder is that is given as descriptor or path."""
+    return Path(
+        os.fsdecode(folder) if isinstance(folder, bytes) else f"/proc/self/fd/{folder}"
+    ).resolve()
+
+
 def test_an_unreadable_folder_that_appears_is_told_at_once(tmp_path, monkeypatch, caplog):
     real = os.scandir
 
     def refusing(path):
-        if os.fsencode(path).endswith(b"closed"):
+        if place(path).name == "closed":
             raise PermissionError(13, "Permission denied")
         return real(path)
 
@@ -261,7 +269,7 @@ def test_an_unreadable_folder_is_told_for_status_until_it_can_be_read(tmp_path, 
     closed, real = {tmp_path / "a", tmp_path / "b"}, os.scandir
 
     def refusing(path):
-        if Path(os.fsdecode(path)) in closed:
+        if place(path) in closed:
             raise PermissionError(13, "Permission denied")
         return real(path)
 
@@ -396,14 +404,14 @@ def test_overwritten_renamed_and_deleted(tmp_path):
         recorder.until(lambda: not recorder.there)
 
 
-def test_a_folder_moved_in_is_walked_and_its_files_are_not_taken_for_whole(tmp_path):
+def test_the_files_of_a_folder_moved_in_are_whole_as_is_a_file_moved_in(tmp_path):
     root, files = tmp_path / "in", [Path("deep", f"{number}.jpg") for number in range(50)]
     for file in files:
         put(tmp_path / "new" / file)
     with running(root) as recorder:
         (tmp_path / "new").rename(root / "new")
-        recorder.until(lambda: recorder.sees(*(root / "new" / file for file in files)))
-        assert recorder.whole == []
+        moved = {os.fsencode(root / "new" / file) for file in files}
+        recorder.until(lambda: moved <= set(recorder.whole))
         put(root / "new/deep/later.jpg")
         recorder.until(lambda: os.fsencode(root / "new/deep/later.jpg") in recorder.whole)
 
@@ -500,6 +508,18 @@ def test_hints_past_their_limit_are_dropped_and_the_loss_is_known():
     hints.add(b"c", Hint.WHOLE)
     assert hints.lost and set(hints.take()) == {b"a", b"b"}
     assert not hints.wait(0)
+
+
+def test_only_what_is_finished_wakes_at_once():
+    hints = Hints()
+    hints.add(b"created", Hint.LOOK)
+    assert not hints.wait(0)
+    hints.add(b"closed", Hint.LOOK)
+    hints.add(b"closed", Hint.WHOLE)
+    assert hints.wait(0) and hints.take(unsure=False) == {b"closed": Hint.WHOLE}
+    hints.add(b"moved", Hint.WHOLE)
+    hints.add(b"moved", Hint.LOOK)
+    assert hints.take() == {b"created": Hint.LOOK, b"moved": Hint.LOOK}
 
 
 def test_folders_renamed_in_quick_succession_end_up_as_they_are_on_disk(tmp_path):
@@ -775,3 +795,15 @@ def test_a_look_at_a_part_tells_what_a_walk_would_not_come_by(tmp_path, below, w
     source(tmp_path, ignore=["raw"]).scan(recorder, [tmp_path / below])
     assert [one.ignored for one in recorder.there.values()] == [why]
     assert not recorder.listings
+
+
+def test_nothing_is_seen_through_a_link_that_took_a_folders_place(tmp_path):
+    tree = Tree(os.fsencode(tmp_path / "root"), Rules())
+    put(tmp_path / "outside" / "secret.jpg")
+    put(tmp_path / "root" / "a" / "secret.jpg")
+    path = os.fsencode(tmp_path / "root" / "a" / "secret.jpg")
+    assert tree.sight(path) is not None
+    shutil.rmtree(tmp_path / "root" / "a")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "outside")
+    assert tree.sight(path) is None
+    assert list(Walk(tree, os.fsencode(tmp_path / "root" / "a")).chunks()) == []

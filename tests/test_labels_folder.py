@@ -74,6 +74,7 @@ def test_the_way_of_a_labelled_image(daemon):
     assert daemon.run("db", "check").returncode == 0
 
 
+@pytest.mark.slow
 def test_labels_survive_a_kill_and_none_is_given_twice(tmp_path):
     with running_daemon(tmp_path) as daemon:
         root = tmp_path / "labels"

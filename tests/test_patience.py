@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.errors import DatabaseError, PassingDatabaseError
+from daemon.errors import BusyDatabaseError, DatabaseError, PassingDatabaseError
 from daemon.patience import Patience
 
 
@@ -32,6 +32,13 @@ def test_a_passing_refusal_costs_waiting_only():
 def test_a_program_that_ends_gives_up():
     with pytest.raises(PassingDatabaseError, match="full"):
         Patience(lambda _: True).insist(Refusing(1))
+
+
+def test_a_start_waits_only_for_what_nobody_must_mend():
+    busy = Patience(lambda _: False, BusyDatabaseError)
+    assert busy.insist(Refusing(2, BusyDatabaseError("full"))) == "written"
+    with pytest.raises(PassingDatabaseError, match="rights"):
+        busy.insist(Refusing(2, PassingDatabaseError("check the rights")))
 
 
 def test_what_will_not_pass_is_not_repeated():

@@ -313,3 +313,21 @@ def test_a_stale_file_that_kills_workers_keeps_its_old_answer(world, engine):
 )
 def test_the_batch_rule(queued, oldest_s, idle, wait):
     assert BatchRule(4, 0.2).wait(queued, oldest_s, idle) == wait
+
+
+def test_a_file_that_crashes_its_worker_is_quarantined_at_its_second_try_alone(world):
+    def crash(batch: Batch) -> BatchResult:
+        if any(ref.path == b"002" for ref in batch.files):
+            return BatchResult(batch, failure="the worker was killed by signal 11", is_crash=True)
+        return classify(batch)
+
+    here = world(answer=crash)
+    here.find(*names(4))
+    here.work()
+    assert here.states()["002"] == "retry"
+    here.find(*names(7))
+    here.inbox.requeue_due("2027-01-01T00:00:00.000Z")
+    here.pipeline.feed()
+    assert sorted(here.sizes()) == [1, 3]
+    here.work()
+    assert here.states() == {name.decode(): "done" for name in names(7)} | {"002": "quarantined"}

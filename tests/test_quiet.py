@@ -20,6 +20,7 @@ class Heard(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+@pytest.mark.slow
 def test_tensorflow_does_not_remark_that_each_model_is_a_graph_of_its_own():
     import_keras()
     import keras

@@ -70,6 +70,7 @@ def test_the_holdout_changes_nothing(tmp_path):
     assert (first.temperature, first.unknown) == (second.temperature, second.unknown)
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_plan(tmp_path):
     data, bench = dataset(tmp_path), make_bench(tmp_path)
     first = make_retrainer("finetune", {"folds": None}).train(make_plan("finetune"), data, bench)

@@ -45,6 +45,30 @@ def labelled(shop, tmp_path, classifyd):
     return shop
 
 
+@pytest.fixture(scope="module")
+def first_run(keras, tmp_path_factory):
+    """A folder in which one training run over such images has ended, and what was held out before
+    it; copy what is to be changed."""
+    folder = tmp_path_factory.mktemp("first")
+    wiring, engine = open_shop(folder)
+    images = str(draw_classes(folder / "in"))
+    command = [sys.executable, "-m", "daemon", "labels", "import", images, "--yes"]
+    subprocess.run([*command, "--config", str(folder / "config.yaml")], check=True)
+    sides = {image.sha256: image.side for image in LabelledImages(engine).now()}
+    result = retrain(wiring, engine, default_plan(wiring, "asked for"), quiet)
+    engine.dispose()
+    return SimpleNamespace(folder=folder, sides=sides, result=result)
+
+
+@pytest.fixture
+def live(first_run, tmp_path, classifyd):
+    """The same, to be worked with: its first challenger is live."""
+    shutil.copytree(first_run.folder, tmp_path, dirs_exist_ok=True)
+    wiring, engine = open_shop(tmp_path)
+    yield wiring, engine
+    engine.dispose()
+
+
 def ask(engine, question, *more):
     with reading(engine) as connection:
         return question(connection, *more)
@@ -64,9 +88,9 @@ def relabel(classifyd, folder, tmp_path):
     assert classifyd("labels", "import", wrong, "--yes").code == 0
 
 
-def test_a_challenger_goes_live_and_everything_of_its_run_is_recorded(labelled, classifyd):
-    result = trained(labelled)
-    _, engine = labelled
+def test_a_challenger_goes_live_and_everything_of_its_run_is_recorded(live, first_run, classifyd):
+    result = first_run.result
+    _, engine = live
     assert result.active
     assert Models(engine).active() == result.version
     newest = Models(engine).deployments()[0]
@@ -88,21 +112,19 @@ def test_a_challenger_goes_live_and_everything_of_its_run_is_recorded(labelled, 
     assert (row["outcome"], row["images"]) == ("went live", 78)
 
 
-def test_the_holdout_stands_from_the_first_label_on(labelled):
-    _, engine = labelled
-    before = {image.sha256: image.side for image in LabelledImages(engine).now()}
-    assert set(before.values()) == {"train", "holdout"}  # as soon as they are labelled
-    trained(labelled)
+def test_the_holdout_stands_from_the_first_label_on(live, first_run):
+    _, engine = live
+    assert set(first_run.sides.values()) == {"train", "holdout"}  # as soon as they are labelled
     after = {image.sha256: image.side for image in LabelledImages(engine).now()}
-    assert before == after
+    assert first_run.sides == after
 
 
-def test_wrong_labels_cannot_replace_the_champion(labelled, classifyd, tmp_path):
-    champion = trained(labelled).version
+def test_wrong_labels_cannot_replace_the_champion(live, first_run, classifyd, tmp_path):
+    champion = first_run.result.version
     draw_classes(tmp_path / "more", 60, start=100)
     relabel(classifyd, tmp_path / "more", tmp_path)
-    result = trained(labelled)
-    _, engine = labelled
+    result = trained(live)
+    _, engine = live
     assert not result.verdict.allowed
     assert any("worse" in reason for reason in result.verdict.reasons)
     assert Models(engine).active() == champion
@@ -180,12 +202,12 @@ def test_too_few_labels_are_told_class_by_class(shop, classifyd, tmp_path, names
     assert "training needs two classes" in classifyd("runs").out
 
 
-def test_an_emptied_holdout_leaves_the_champion_untouched(labelled, classifyd):
-    champion = trained(labelled).version
-    _, engine = labelled
+def test_an_emptied_holdout_leaves_the_champion_untouched(live, first_run, classifyd):
+    champion = first_run.result.version
+    _, engine = live
     for member in Holdout(engine).members():
         assert classifyd("label", member.paths[0], "--retract").code == 0
-    failed(labelled, "no held-out image is left to judge by")
+    failed(live, "no held-out image is left to judge by")
     assert Models(engine).active() == champion
 
 
@@ -196,22 +218,23 @@ def test_a_second_run_beside_the_first_waits_its_turn(labelled):
     assert ask(engine, all_runs) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_cleared_away_by_the_next(labelled):
     wiring, engine = labelled
     runs, state = TrainingRuns(engine), wiring.loaded.settings.state_dir
     runs.begin("probe", {}, utc_text(wiring.clock.now()))
     (state / "training-left").mkdir()
-    (state / "models" / ".bundle-x.part").mkdir(parents=True)
+    (state / "models" / ".unfinished-x.part").mkdir(parents=True)
     trained(labelled)
     assert ask(engine, find_run, 1).state is RunState.INTERRUPTED
     assert not (state / "training-left").exists()
-    assert not (state / "models" / ".bundle-x.part").exists()
+    assert not (state / "models" / ".unfinished-x.part").exists()
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_costs_the_run_and_says_so(labelled, tmp_path):
+def test_a_disk_that_is_full_costs_the_run_and_says_so(live, first_run, tmp_path):
     """A process that may write no file of more than a megabyte stands in for a full disk."""
-    champion = trained(labelled).version
+    champion = first_run.result.version
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000));"
@@ -223,11 +246,11 @@ def test_a_disk_that_is_full_costs_the_run_and_says_so(labelled, tmp_path):
     assert ran.returncode == 1, ran.stderr
     assert "make room" in ran.stderr
     assert "Traceback" not in ran.stderr
-    run = ask(labelled[1], last_run)
+    run = ask(live[1], last_run)
     assert (run.state, run.progress) == (RunState.FAILED, None)
-    assert not list((tmp_path / "state" / "models").glob(".bundle-*"))
-    assert Models(labelled[1]).active() == champion
-    assert len(Models(labelled[1]).versions()) == 2
+    assert not list((tmp_path / "state" / "models").glob(".unfinished-*"))
+    assert Models(live[1]).active() == champion
+    assert len(Models(live[1]).versions()) == 2
 
 
 def test_a_database_that_is_locked_as_a_run_ends_costs_waiting_and_no_more(shop, monkeypatch):
@@ -288,6 +311,7 @@ def test_a_rollback_while_a_challenger_is_judged_is_heeded(shop, monkeypatch):
 # --- the command
 
 
+@pytest.mark.slow
 def test_the_command_trains_only_what_is_due(labelled, classifyd, tmp_path):
     ran = classifyd("retrain", "--now")
     assert ran.code == 0, ran.err
@@ -308,6 +332,7 @@ def test_the_daemon_hears_that_its_run_is_not_due(shop, classifyd, monkeypatch):
     assert "SIGHUP" in ran.err
 
 
+@pytest.mark.slow
 def test_all_labels_of_an_image_are_learned_where_it_may_have_several(shop, classifyd, tmp_path):
     config = CONFIG.replace("image_size: 48", "image_size: 48, head: multilabel")
     wiring, engine = open_shop(tmp_path, config)

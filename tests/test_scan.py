@@ -6,12 +6,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from drawing import draw
 
+from daemon.clock import utc_text
 from daemon.scanning import GivenFiles
 from daemon.testing import (
     CLASSES,
@@ -22,6 +24,7 @@ from daemon.testing import (
     stub_bundle,
     until,
 )
+from daemon.tries import WAITS_S
 
 
 @pytest.fixture
@@ -79,6 +82,7 @@ def test_a_scan_of_named_places_judges_nothing_else_missing(daemon, tmp_path):
     assert card.exists()
 
 
+@pytest.mark.slow
 def test_a_path_is_the_same_file_however_it_is_written(daemon, tmp_path):
     draw(tmp_path / "photos" / "a.png", 1)
     (tmp_path / "elsewhere").mkdir()
@@ -88,6 +92,7 @@ def test_a_path_is_the_same_file_however_it_is_written(daemon, tmp_path):
     assert "done" in daemon.run("why", "elsewhere/../photos/a.png").stdout
 
 
+@pytest.mark.slow
 def test_a_source_that_is_configured_by_a_way_around_is_found_by_its_plain_path(daemon, tmp_path):
     draw(tmp_path / "photos" / "a.png", 1)
     daemon.configure({"sources": [{"name": "folder", "path": "inbox/../photos"}]})
@@ -174,12 +179,12 @@ def test_a_file_first_found_outside_belongs_to_the_source_that_sees_it_later(dae
 
 
 def put_off(daemon: DaemonProcess, path: Path) -> None:
-    """Let a file wait for a try that is far away."""
+    """Let a file wait for a try that is almost as far away as any may be."""
+    later = utc_text(time.time() + 0.9 * max(WAITS_S))
     with closing(sqlite3.connect(daemon.folder / "classifyd.db", timeout=10)) as connection:
         connection.execute(
-            "UPDATE file SET state = 'retry', next_try_at = '2099-01-01T00:00:00.000Z' "
-            "WHERE path = ?",
-            (str(path),),
+            "UPDATE file SET state = 'retry', next_try_at = ? WHERE path = ?",
+            (later, str(path)),
         )
         connection.commit()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.times import utc_text
+from daemon.errors import BusyError
+from daemon.lock import training_lock
 from daemon.store import queries
 from daemon.store.database import reading
 
@@ -73,6 +75,52 @@ def test_the_last_error_is_told_unless_it_is_among_the_failures(classifyd, fille
     filled.execute("DELETE FROM heartbeat")
     filled.beat(last_error="/in/a.jpg: truncated")
     assert "error  " not in classifyd("status").out
+
+
+def test_a_run_whose_process_was_killed_is_interrupted_at_once(classifyd, filled, tmp_path):
+    row = {"strategy": "probe", "state": "running", "plan": {}, "data": {}, "metrics": {}}
+    progress = {"stage": "fit", "done": 1, "total": 9}
+    filled.insert("training_run", **row, started_at=ago(60), progress=progress)
+    state = tmp_path / "state"
+    state.mkdir()
+
+    def told() -> tuple[str, str]:
+        (listed,) = json.loads(classifyd("runs", "--format", "json").out)
+        training = json.loads(classifyd("status", "--format", "json").out)["training"]["last"]
+        assert (training["state"], training["outcome"]) == (listed["state"], listed["outcome"])
+        return listed["state"], listed["outcome"]
+
+    with training_lock(state):
+        assert told()[0] == "running"
+    killed = "its process ended without a word: killed, or out of memory"
+    assert told() == ("interrupted", killed)
+    assert killed in classifyd("runs", "1").out
+
+
+def test_the_check_fails_until_images_are_classified(classifyd, filled):
+    filled.model()
+    filled.beat(phase="starting")
+    ran = classifyd("status", "--check")
+    assert (ran.code, ran.out) == (1, "the daemon is starting: no image is classified yet\n")
+
+
+def test_the_check_tells_all_that_is_wrong_on_one_line(classifyd, filled):
+    filled.model()
+    filled.beat(model_error="bundle x: altered")
+    filled.file("/in/a.jpg", "claimed", state_at=ago(1200))
+    ran = classifyd("status", "--check")
+    line = "a file has been in work for 20 minutes; look at the daemon's log; model: bundle x: alt"
+    assert ran.code == 1 and ran.out.startswith(line) and ran.out.count("\n") == 1
+
+
+def test_looking_at_a_lock_does_not_take_it(tmp_path):
+    lock = training_lock(tmp_path)
+    assert lock.holder() is None
+    with lock:
+        assert lock.holder() == os.getpid()
+        with pytest.raises(BusyError, match=f"process {os.getpid()}"), training_lock(tmp_path):
+            pass
+    assert lock.holder() is None
 
 
 def watching(folder: Path, **options) -> subprocess.Popen:

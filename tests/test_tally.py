@@ -20,3 +20,27 @@ def test_a_file_that_is_tried_again_and_again_is_warned_of_once(caplog):
     told = [(line.levelname, line.message) for line in caplog.records]
     assert [level for level, _ in told] == ["WARNING", "INFO", "INFO", "WARNING"]
     assert {text for _, text in told} == {"/in/a.jpg: odd"}
+
+
+def test_steady_work_is_told_of_ever_more_seldom_and_a_single_file_at_once(caplog):
+    caplog.set_level("INFO")
+    tally = Tally()
+
+    def seconds(first, last):
+        for now in range(first, last):
+            tally.add(trouble(OutcomeKind.CLASSIFIED, 0), Counter({OutcomeKind.CLASSIFIED: 1}), now)
+            tally.report(float(now), lambda: 0)
+
+    def told():
+        return [int(line.message.split()[0]) for line in caplog.records]
+
+    seconds(0, 1)
+    assert told() == [1]
+    seconds(1, 61)
+    assert len(told()) < 12 and max(told()) == 10
+    tally.report(62.0, lambda: 0)
+    tally.report_last()
+    assert sum(told()) == 61
+    caplog.clear()
+    seconds(90, 91)
+    assert told() == [1]

@@ -168,11 +168,11 @@ def test_a_rare_class_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("head", "options"),
     [
-        ("binary", {"hidden": 8}),
+        pytest.param("binary", {"hidden": 8}, marks=pytest.mark.slow),
         ("linear_svm", {}),
         ("linear_svm", {"pooling": "max"}),
         ("multilabel", {}),
-        ("multilabel", {"hidden": 8}),
+        pytest.param("multilabel", {"hidden": 8}, marks=pytest.mark.slow),
         ("prototype", {}),
         ("softmax", {"pooling": "flatten", "hidden": 8}),
         ("softmax", {"pooling": "max"}),

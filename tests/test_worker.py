@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def make(model):
     read = partial(verdicts, classes=("dark", "bright"), reading="probabilities")
 
     def make(executable=model, **changes) -> Worker:
-        return Worker(executable, read, Geometry(8, 8), limits(**changes))
+        size = changes.pop("size", 32)
+        return Worker(executable, read, Geometry(8, 8), limits(**changes), size)
 
     return make
 
@@ -102,6 +104,17 @@ def test_each_file_gets_the_verdict_of_its_own_pixels(make, model, tmp_path):
     assert [outcome.sha256 for outcome in result.outcomes] == hashes
     assert [outcome.image.sha256 for outcome in result.outcomes] == hashes
     assert model.calls == [6]
+
+
+def test_a_large_batch_goes_through_the_model_in_portions_of_the_best_size(make, model, tmp_path):
+    paths = [put(tmp_path / f"{n}.png", png(n * 20, 12 + n)) for n in range(10)]
+    paths[3].write_bytes(paths[0].read_bytes())
+    result = make(size=4).process(batch(*paths))
+    assert model.calls == [3, 4, 2]
+    assert kinds(result) == ["classified"] * 3 + ["known"] + ["classified"] * 6
+    assert [outcome.file_id for outcome in result.outcomes] == list(range(1, 11))
+    labels = [outcome.verdict.label for outcome in result.outcomes if outcome.verdict]
+    assert labels == ["dark"] * 6 + ["bright"] * 3
 
 
 def test_the_outcome_carries_the_facts_of_the_image_and_of_the_file(make, tmp_path):
@@ -179,6 +192,28 @@ def test_what_was_put_in_the_place_of_a_claimed_file_is_not_read(make, model, tm
     result = make().process(claimed)
     assert kinds(result) == ["not_image"] and model.calls == []
     assert reasons(result)[0] in ("not a regular file", "symbolic link, not followed")
+
+
+def test_no_file_is_read_through_a_link_that_took_a_folders_place(make, model, tmp_path):
+    root, outside = tmp_path / "inbox", tmp_path / "outside"
+    for folder in (root / "a" / "b", outside / "b"):
+        folder.mkdir(parents=True)
+    put(outside / "b" / "x.png", png())
+    path = root / "a" / "b" / "x.png"
+    os.link(outside / "b" / "x.png", path)  # so that not even the inode differs
+    claimed = replace(batch(path), roots=(os.fsencode(tmp_path), os.fsencode(root)))
+    assert kinds(make().process(claimed)) == ["classified"]
+    (root / "a").rename(tmp_path / "moved")
+    (root / "a").symlink_to(outside)
+    assert path.exists()
+    assert kinds(make().process(claimed)) == ["vanished"] and model.calls == [1]
+
+
+def test_the_folder_of_a_source_may_itself_be_a_link(make, tmp_path):
+    put(tmp_path / "x.png", png())
+    (tmp_path / "inbox").symlink_to(tmp_path)
+    claimed = replace(batch(tmp_path / "inbox" / "x.png"), roots=(os.fsencode(tmp_path / "inbox"),))
+    assert kinds(make().process(claimed)) == ["classified"]
 
 
 def test_another_version_than_the_claimed_one_is_not_classified_under_it(make, model, tmp_path):

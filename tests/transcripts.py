@@ -9,6 +9,8 @@ A page is read from top to bottom, as its reader would follow it:
   daemon;
 - `sh` blocks are not replayed: they fetch packages or need other rights (see `NOT_REPLAYED`).
 
+The daemon listens on a free port, which takes the place of the default one in what is executed.
+
 What cannot be the same twice is not compared: times, numbers with decimals, spaces, and on lines
 of the bundled model, whose successor may see otherwise, the label.
 """
@@ -16,7 +18,9 @@ of the bundled model, whose successor may see otherwise, the label.
 import os
 import re
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,8 +30,11 @@ from pathlib import Path
 
 import yaml
 
+from daemon.config.sections import MetricsSettings
+
 NOT_REPLAYED = ("cd ", "make ", ". ", "python3.11 -m venv ", "sudo ", "echo ")
 HOME = "/home/ada"
+_PORT = str(MetricsSettings().port)
 DEADLINE_S = 60.0
 _LOOK_AGAIN_S = 20.0
 
@@ -106,15 +113,20 @@ def _plain(text: str) -> list[str]:
 
 
 class Replay:
-    """One reader at work in `~/classifyd`, beside whose configuration the page's files go."""
+    """One reader at work in `~/classifyd`, beside whose configuration the page's files go.
 
-    def __init__(self, folder: Path) -> None:
+    `compiled` holds forms of models that the daemon finds done when it starts.
+    """
+
+    def __init__(self, folder: Path, compiled: Path) -> None:
         self.home = folder
         self.work = folder / "classifyd"
         self.work.mkdir()
+        self._compiled = compiled
         self._log = folder / "daemon.log"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._read = 0
+        self._port = _free_port()
 
     def page(self, text: str) -> None:
         """Follow a page; fails at the first command that does not print what it says."""
@@ -156,7 +168,7 @@ class Replay:
         end = time.monotonic() + _LOOK_AGAIN_S
         while True:
             done = subprocess.run(
-                ["bash", "-c", step.command],
+                ["bash", "-c", step.command.replace(_PORT, self._port)],
                 cwd=self.work,
                 env=self._environment(),
                 stdout=subprocess.PIPE,
@@ -164,7 +176,7 @@ class Replay:
                 text=True,
                 timeout=DEADLINE_S,
             )
-            printed = done.stdout.replace(str(self.home), HOME)
+            printed = done.stdout.replace(str(self.home), HOME).replace(self._port, _PORT)
             if done.returncode == 0 and (not step.expected or matches(step.expected, printed)):
                 return
             if not step.command.startswith(_LOOKS) or time.monotonic() > end:
@@ -173,6 +185,9 @@ class Replay:
     def _start(self) -> None:
         """Start the daemon as `make run` does (a test holds it to that)."""
         command = [_program("classifyd"), "run", "--config", "config.yaml"]
+        shutil.copytree(
+            self._compiled, self.work / "state" / self._compiled.name, dirs_exist_ok=True
+        )
         with self._log.open("wb") as log:
             self._daemon = subprocess.Popen(
                 command, cwd=self.work, env=self._environment(), stdout=log, stderr=log
@@ -204,7 +219,13 @@ class Replay:
             for name, value in os.environ.items()
             if "CLASSIFYD" not in name and name != "KERAS_HOME"
         }
-        return own | {"HOME": str(self.home), "PATH": path, "COLUMNS": "200"}
+        ours = {"HOME": str(self.home), "PATH": path, "COLUMNS": "200"}
+        return own | ours | {"CLASSIFYD_METRICS__PORT": self._port}
+
+
+def _free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
 
 
 def _program(name: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from daemon.errors import ClassifydError
+from daemon.errors import EXIT_TRY_AGAIN, ClassifydError, is_full
+from daemon.text import printable
 
 _COMMANDS = {
     "run": "daemon.cli.run",
@@ -25,6 +26,7 @@ _COMMANDS = {
     "labels": "daemon.cli.labels",
     "review": "daemon.cli.review",
     "status": "daemon.cli.status",
+    "sinks": "daemon.cli.sinks",
     "doctor": "daemon.cli.doctor",
     "retrain": "daemon.cli.retrain",
     "runs": "daemon.cli.runs",
@@ -33,6 +35,8 @@ _COMMANDS = {
     "config": "daemon.cli.config",
     "plugins": "daemon.cli.plugins",
     "db": "daemon.cli.db",
+    "service": "daemon.cli.service",
+    "prune": "daemon.cli.prune",
     "init": "daemon.cli.init",
     "demo": "daemon.cli.demo",
     "completion": "daemon.cli.completion",
@@ -113,7 +117,8 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except ClassifydError as error:
-        click.echo(f"classifyd: {error}", err=True)
+        said = "\n".join(map(printable, f"classifyd: {error}".split("\n")))
+        click.echo(_as_error(said), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -124,6 +129,21 @@ def main() -> None:
         # The reader (head, less) has gone: not an error; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = error.filename2 or error.filename or "a file"
+        click.echo(f"classifyd: {where}: {error.strerror}; make room on its disk", err=True)
+        sys.exit(EXIT_TRY_AGAIN)
+
+
+def _as_error(text: str) -> str:
+    """Return a text as an error of systemd's journal, where it goes there."""
+    import logging
+
+    from daemon.logs import to_journal, with_priority
+
+    return with_priority(text, logging.ERROR) if to_journal() else text
 
 
 def config_from_arguments(arguments: list[str]) -> Path | None:

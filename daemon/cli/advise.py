@@ -60,8 +60,8 @@ def advise(backbones: tuple[str, ...], config: Path | None, form: str) -> None:
       classifyd advise --backbone compact --backbone mobilenet_v2  these two
     """
     from daemon import app
+    from daemon.priority import yield_to_others
     from daemon.progress import stages
-    from daemon.training_process import yield_to_others
 
     wanted = [_selection(text) for text in backbones]
     app.prepare_environment(load_config(config).settings)

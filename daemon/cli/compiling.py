@@ -19,7 +19,9 @@ COLUMNS = (
     Column("options"),
     Column("same_labels", Kind.CONFIDENCE),
     Column("difference", Kind.NUMBER),
+    Column("images", Kind.NUMBER),
     *(Column(f"batch_{size}", Kind.NUMBER) for size in SIZES),
+    Column("best_batch", Kind.NUMBER),
     Column("error"),
 )
 
@@ -33,8 +35,8 @@ def compile_model(name: str | None, anew: bool, config: Path | None, form: str) 
     """Compile model version NAME (the active one by default) for this machine, and compare.
 
     Each way that `runtime` allows is checked against Keras on the newest images, and timed in
-    batches of 1, 8 and 32 (images a second of one worker). The daemon does this by itself before
-    it serves a model version for the first time, and takes the fastest that agrees.
+    batches of 1, 4, 8 and 32 (images a second of one worker). The daemon does this by itself
+    before it serves a model version for the first time, and takes the fastest that agrees.
 
     \b
     Examples:
@@ -73,7 +75,9 @@ def row_values(found: "Sequence[Row]") -> list[dict[str, Any]]:
             "options": ", ".join(f"{key} {value}" for key, value in row.options.items()),
             "same_labels": None if row.error else row.agreement,
             "difference": None if row.error else row.difference,
+            "images": row.images,
             **{f"batch_{size}": _whole(row, size) for size in SIZES},
+            "best_batch": row.batch_size,
             "error": row.error,
         }
         for row in found
@@ -87,7 +91,8 @@ def row_lines(found: "Sequence[Row]") -> Iterator[str]:
         if row.error:
             yield f"  {name:<16} {row.error}"
             continue
-        speeds = ", ".join(f"{_whole(row, size)} in batches of {size}" for size in SIZES)
+        timed = [size for size in SIZES if _whole(row, size) is not None]
+        speeds = ", ".join(f"{_whole(row, size)} in batches of {size}" for size in timed)
         alike = f"{row.agreement:.1%} the same labels, differences up to {row.difference:.1g}"
         yield f"  {name:<16} images a second: {speeds}; {alike}"
 

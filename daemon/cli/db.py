@@ -1,24 +1,24 @@
-"""`classifyd db`: upgrade, check and back up the database."""
+"""`classifyd db`: upgrade, check, back up and restore the database."""
 
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from daemon.cli.common import config_option, load_config, open_database
-from daemon.errors import EXIT_FAILED, DatabaseError
+from daemon.cli.common import config_option, load_config
+from daemon.cli.db_check import check
+from daemon.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from daemon.config import Settings
 
 
 @click.group()
 def db() -> None:
-    """Upgrade, check and back up the database."""
+    """Upgrade, check, back up and restore the database."""
+
+
+db.add_command(check)
 
 
 @db.command()
@@ -31,7 +31,9 @@ def upgrade(config: Path | None) -> None:
 
     settings = load_config(config).settings
     with stages(STAGES) as progress:
-        done = upgrade_database(settings.database, _backups(settings), progress)
+        done = upgrade_database(
+            settings.database, _backups(settings), progress, settings.disk.min_free
+        )
     if done.before == done.after:
         click.echo(f"{settings.database}: has schema {done.after} already; nothing to do")
     elif done.before is None:
@@ -40,33 +42,6 @@ def upgrade(config: Path | None) -> None:
         click.echo(f"{settings.database}: brought from schema {done.before} to {done.after}")
     if done.backup is not None:
         click.echo(f"{done.backup}: holds the database as it was before")
-
-
-@db.command()
-@config_option
-@click.option("--drift", is_flag=True, help="Compare the tables with the program's models too.")
-def check(config: Path | None, drift: bool) -> None:
-    """Read the whole database for damage and contradictions; exit 1 when there are any.
-
-    \b
-    Examples:
-      classifyd db check
-      classifyd db check --drift        tables, views and indexes too
-    """
-    from daemon.store.consistency import problems
-    from daemon.store.database import reading
-    from daemon.store.shape import misshapen, promised
-
-    engine, loaded = open_database(config)
-    with reading(engine) as connection:
-        found = [*problems(connection), *misshapen(connection, promised())]
-    if drift:
-        found += _drift(engine)
-    for problem in found:
-        click.echo(problem)
-    if found:
-        sys.exit(EXIT_FAILED)
-    click.echo(f"{loaded.settings.database}: nothing is wrong")
 
 
 @db.command()
@@ -81,33 +56,52 @@ def backup(file: Path | None, config: Path | None) -> None:
       classifyd db backup /mnt/nas/classifyd.db  elsewhere
     """
     from daemon.progress import stages
-    from daemon.store.database import sqlite_path
-    from daemon.store.migrate import STAGES, backup_file
+    from daemon.store.migrate import STAGES, backup_file, backup_name
 
     settings = load_config(config).settings
-    source = sqlite_path(settings.database)
-    if source is None:
-        raise DatabaseError(f"{settings.database}: is no file; use the backup of its own server")
+    source = _file_of(settings)
     if file is not None and file.exists():
         raise DatabaseError(f"{file}: exists already; name another file")
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    wanted = file or _backups(settings) / f"{source.stem}-{stamp}.db"
+    wanted = file or _backups(settings) / backup_name(source)
     with stages(STAGES) as progress:
-        target = backup_file(source, wanted, progress)
+        target = backup_file(source, wanted, progress, settings.disk.min_free)
     click.echo(f"{target}: holds the database as it is now")
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@config_option
+def restore(file: Path, config: Path | None) -> None:
+    """Put the backup FILE in the place of the database; what was there is kept as a backup.
+
+    The daemon must be stopped. A backup of an older schema is upgraded by the next start.
+
+    \b
+    Example:
+      classifyd db restore state/backups/classifyd-20260501T120000Z.db
+    """
+    from daemon.lock import database_lock
+    from daemon.progress import stages
+    from daemon.store.migrate import STAGES, backup_name
+    from daemon.store.restoring import restore as put_back
+
+    settings = load_config(config).settings
+    path = _file_of(settings)
+    with database_lock(path), stages(STAGES) as progress:
+        done = put_back(file, path, _backups(settings) / backup_name(path), progress)
+    click.echo(f"{path}: is {file} now (schema {done.revision})")
+    if done.kept is not None:
+        click.echo(f"{done.kept}: holds the database as it was before")
+
+
+def _file_of(settings: "Settings") -> Path:
+    from daemon.store.database import sqlite_path
+
+    path = sqlite_path(settings.database)
+    if path is None:
+        raise DatabaseError(f"{settings.database}: is no file; use the backup of its own server")
+    return path
 
 
 def _backups(settings: "Settings") -> Path:
     return settings.state_dir / "backups"
-
-
-def _drift(engine: "Engine") -> list[str]:
-    from alembic.util import CommandError
-
-    from daemon.store.migrate import check as check_models
-
-    try:
-        check_models(engine)
-    except CommandError as error:
-        return [f"drift: {error}"]
-    return []

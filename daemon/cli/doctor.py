@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -78,6 +77,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     if not broken:
         yield checks.check_weights(_weights_trouble(loaded))
     yield from _inotify(source_folders(loaded))
+    yield _metrics(loaded)
     yield from _database(loaded)
 
 
@@ -114,16 +114,17 @@ def _broken_plugins(loaded: "Loaded") -> Mapping[str, str]:
 
 
 def _places(loaded: "Loaded") -> Iterator[Finding]:
+    from daemon.app import places
+    from daemon.room import free_bytes
     from daemon.store.database import sqlite_path
 
     for path in source_folders(loaded):
         yield checks.check_source(_folder(path))
-    places = {"state_dir": loaded.settings.state_dir}
-    if (database := sqlite_path(loaded.settings.database)) is not None:
-        places["database"] = database.parent
-    for what, path in places.items():
+    least = loaded.settings.disk.min_free or 0
+    for what, path in places(loaded.settings).items():
         existing = next(p for p in (path, *path.parents) if p.exists())
-        yield checks.check_place(what, _folder(existing), shutil.disk_usage(existing).free)
+        yield checks.check_place(what, _folder(existing), free_bytes(existing), least)
+    database = sqlite_path(loaded.settings.database)
     if database is not None and (files := _files_of(database)):
         unwritable = [file for file in files if not os.access(file, os.W_OK)]
         yield checks.check_files(unwritable)
@@ -183,6 +184,21 @@ def _count_folders(roots: Sequence[Path], clock: Callable[[], float]) -> tuple[i
         except OSError:
             count -= 1
     return count, True
+
+
+def _metrics(loaded: "Loaded") -> Finding:
+    from daemon import monitoring, processes
+    from daemon.lock import database_lock
+    from daemon.store.database import sqlite_path
+
+    settings = loaded.settings.metrics
+    if settings.port is None:
+        return checks.check_metrics(None, None, None, None)
+    database = sqlite_path(loaded.settings.database)
+    running = None if database is None else database_lock(database).holder()
+    found = monitoring.look(settings)
+    trouble = None if found is None else (found.says, f"metrics.{found.key}: {found.remedy}")
+    return checks.check_metrics(settings.port, trouble, processes.listener(settings.port), running)
 
 
 def _database(loaded: "Loaded") -> Iterator[Finding]:

@@ -33,6 +33,7 @@ _COLUMNS = (
     Column("classes", Kind.NUMBER),
     Column("accuracy", Kind.CONFIDENCE),
     Column("created_at", Kind.TIME),
+    Column("has_bundle", Kind.FLAG, in_table=False),
 )
 
 
@@ -49,13 +50,26 @@ models.add_command(compile_model)
 @config_option
 @format_option
 def list_models(config: Path | None, form: str) -> None:
-    """List the model versions, newest first."""
+    """List the model versions, newest first.
+
+    A version whose bundle was removed (`classifyd prune`) is told by its predictions only: it
+    cannot be activated again.
+    """
     from daemon.store import queries
     from daemon.store.database import reading
 
-    engine, _ = open_database(config)
+    engine, loaded = open_database(config)
+    bundles = loaded.settings.state_dir / "models"
     with reading(engine) as connection:
-        write_rows(queries.model_versions(connection), _COLUMNS, form)
+        rows = (
+            row | {"has_bundle": (bundles / row["bundle"]).is_dir()}
+            for row in queries.model_versions(connection)
+        )
+        write_rows(map(_told, rows) if form == "table" else rows, _COLUMNS, form)
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["has_bundle"] else row | {"status": f"{row['status']}, no bundle"}
 
 
 @models.command()

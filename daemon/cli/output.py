@@ -4,7 +4,6 @@ Everything but a table goes out row by row, so that memory stays flat however ma
 """
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import click
 
 from daemon.cli.times import local_text
 from daemon.errors import UsageError
-from daemon.text import printable
+from daemon.text import json_text, printable
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 _NARROW = 60
@@ -112,7 +111,7 @@ def follow_rows(rows: Iterable[Row], columns: Sequence[Column], form: str) -> No
 def write_document(document: Any) -> None:
     """Write one JSON document to standard output."""
     with _opened(None) as stream:
-        stream.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        stream.write(json_text(document, indent=2) + "\n")
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -193,14 +192,16 @@ def _write_jsonl(rows: Iterable[Row], columns: Sequence[Column], stream: TextIO)
 
 
 def _json_line(row: Row, columns: Sequence[Column]) -> str:
-    return json.dumps({column.name: row[column.name] for column in columns}, ensure_ascii=False)
+    return json_text({column.name: row[column.name] for column in columns})
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[Column], stream: TextIO) -> None:
     writer = csv.writer(stream)
     writer.writerow([column.name for column in columns])
+    is_seen = stream.isatty()
     for row in rows:
-        writer.writerow([_csv_cell(row[column.name]) for column in columns])
+        cells = (_csv_cell(row[column.name]) for column in columns)
+        writer.writerow([printable(c) if is_seen and isinstance(c, str) else c for c in cells])
 
 
 def _csv_cell(value: Any) -> Any:

@@ -56,13 +56,15 @@ def retrain(
       classifyd retrain --now           train at once
     """
     from daemon import app
-    from daemon.training_process import end_on_request, yield_to_others
+    from daemon.priority import limit_memory, yield_to_others
+    from daemon.training_process import end_on_request
 
     if at_once + dry_run + (repeat is not None) > 1:
         raise UsageError("give one of --now, --dry-run and --repeat")
     loaded = load_config(config)
     app.prepare_environment(loaded.settings)
     yield_to_others()
+    limit_memory(loaded.settings.retrain.max_memory_mb)
     end_on_request(parent)
     wiring = app.Wiring(loaded)
     app.make_folders(loaded.settings)

@@ -1,5 +1,6 @@
 """`classifyd run`: the daemon, in the foreground."""
 
+import faulthandler
 import os
 import shutil
 import sys
@@ -13,6 +14,9 @@ from daemon.cli.common import config_option, load_config
 if TYPE_CHECKING:
     from daemon.config import Loaded
     from daemon.contracts import Source
+
+_UPGRADE_S = 3600.0
+"""So long systemd waits for a backup and an upgrade of a large database."""
 
 
 @click.command()
@@ -29,9 +33,16 @@ def run(config: Path | None) -> None:
       classifyd run --config /etc/cats.yaml  several daemons: one file each
     """
     from daemon import app, logs
+    from daemon.clock import SystemClock
+    from daemon.errors import BusyDatabaseError
+    from daemon.monitoring import monitored
+    from daemon.patience import Patience, rest
     from daemon.reloading import Reloader
     from daemon.signals import Signals
+    from daemon.systemd import take_systemd
 
+    faulthandler.enable()  # where systemd's watchdog ends a process that hangs, the log tells where
+    systemd = take_systemd(os.environ, SystemClock())
     loaded = load_config(config)
     logs.set_up(loaded.settings.log.level, loaded.settings.log.format)
     app.prepare_environment(loaded.settings)
@@ -39,9 +50,13 @@ def run(config: Path | None) -> None:
         wiring = app.Wiring(loaded)
         sources = wiring.sources()
         app.make_folders(loaded.settings)
-        with app.open_lock(loaded):
-            engine = app.upgraded_engine(loaded)
-            service = wiring.service(engine)
+        with app.open_lock(loaded), monitored(loaded) as monitor:
+            systemd.status("opening the database")
+            systemd.wait_for(_UPGRADE_S)
+            waiting = Patience(lambda s: rest(s, lambda: signals.stop_asked), BusyDatabaseError)
+            engine = waiting.insist(lambda: app.upgraded_engine(loaded))
+            service = waiting.insist(lambda: wiring.service(engine, monitor.observer, systemd))
+            monitor.watch(engine, service)
             labels = {source.title for source in wiring.label_sources()}
             _greet(loaded, [source for source in sources if source.title not in labels])
             service.follow(sources, Reloader(wiring), signals)

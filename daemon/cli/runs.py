@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from daemon.cli.retrain import STAGES, finding_lines
 from daemon.cli.scorecard import scorecard_lines
 from daemon.cli.times import local_text, utc_text
 from daemon.errors import UsageError
+from daemon.lock import nobody_trains_at
 from daemon.store.database import reading
-from daemon.store.run_rows import Run, all_runs, find_run
+from daemon.store.run_rows import Run, all_runs, as_it_is, find_run
 from daemon.text import printable
 
 _COLUMNS = (
@@ -43,14 +44,16 @@ def runs(number: int | None, config: Path | None, form: str) -> None:
       classifyd runs
       classifyd runs 12                 its images, findings, verdict and log
     """
-    engine, _ = open_database(config)
+    engine, loaded = open_database(config)
+    alone_since = nobody_trains_at(loaded.settings.state_dir, utc_text(datetime.now(UTC)))
     with reading(engine) as connection:
-        found = all_runs(connection) if number is None else [find_run(connection, number)]
+        rows = all_runs(connection) if number is None else [find_run(connection, number)]
+    found = [as_it_is(run, alone_since) for run in rows if run is not None]
     if number is None:
-        if not write_rows(map(run_row, filter(None, found)), _COLUMNS, form):
+        if not write_rows(map(run_row, found), _COLUMNS, form):
             click.echo("classifyd: no training run yet; `classifyd retrain --now`", err=True)
         return
-    if (run := found[0]) is None:
+    if (run := next(iter(found), None)) is None:
         raise UsageError(f"there is no training run {number}; `classifyd runs` lists them")
     if form == "json":
         write_document(_document(run))

@@ -17,10 +17,11 @@ from daemon.cli.status_lines import Report, lines
 from daemon.cli.times import local_text, utc_text
 from daemon.doctor import SILENT_S
 from daemon.errors import EXIT_FAILED, UsageError
+from daemon.lock import nobody_trains_at
 from daemon.proposing import next_run
-from daemon.store import queries, removals
+from daemon.store import queries, removals, sinks, vitals
 from daemon.store.database import reading
-from daemon.store.run_rows import last_run
+from daemon.store.run_rows import as_it_is, last_run
 from daemon.text import printable
 
 if TYPE_CHECKING:
@@ -30,11 +31,18 @@ if TYPE_CHECKING:
 
 _WATCH_S = 1.0
 _LATELY = timedelta(minutes=1)
+_TROUBLED = 3  # a sink that failed once or twice may only have been restarted
+_LONG_S = 900.0
+"""No batch takes so long, however slow its images are to decode."""
 
 
 @click.command()
 @config_option
-@click.option("--check", is_flag=True, help="Print only what is wrong, and exit 1 if anything is.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Print only what is wrong, on one line, and exit 1 if anything is.",
+)
 @click.option("--watch", is_flag=True, help="Say it again each second, until Ctrl-C.")
 @document_option
 def status(config: Path | None, check: bool, watch: bool, form: str) -> None:
@@ -64,9 +72,11 @@ def status(config: Path | None, check: bool, watch: bool, form: str) -> None:
 
 
 def _tell(report: Report, now: datetime, check: bool) -> None:
-    for line in report["problems"] if check else lines(report, now):
-        click.echo(line)
-    if check and report["problems"]:
+    if not check:
+        for line in lines(report, now):
+            click.echo(line)
+    elif problems := [*report["problems"], *_unready(report["daemon"])]:
+        click.echo("; ".join(problems))
         sys.exit(EXIT_FAILED)
 
 
@@ -94,6 +104,7 @@ def _watch_live(look: Callable[[], Sequence[str]]) -> None:
 
 def gather(connection: "Connection", settings: "Settings", now: datetime) -> Report:
     """Return all that status tells, as plain values; `problems` are sentences."""
+    alone_since = nobody_trains_at(settings.state_dir, utc_text(now))  # before a row is read
     counts = queries.counts(connection)
     report = {
         "daemon": _daemon(queries.heartbeat(connection), now),
@@ -103,20 +114,24 @@ def gather(connection: "Connection", settings: "Settings", now: datetime) -> Rep
             "head": settings.model.head.name,
         },
         "files": {**counts.states, "waiting": counts.waiting, "is_exact": counts.is_exact},
+        "longest_in_work_s": vitals.age_s(connection, "claimed", utc_text(now)),
         "latency": _latency(connection, now),
         "sources": queries.sources(connection),
+        "sinks": sinks.sinks(connection),
         "labels": _labels(connection, now),
-        "training": _training(connection, settings, now),
+        "training": _training(connection, settings, now, alone_since),
         "last_classified_at": queries.last_classified_at(connection),
         "last_failures": queries.last_failures(connection),
     }
     return {"problems": list(_problems(report)), **report}
 
 
-def _training(connection: "Connection", settings: "Settings", now: datetime) -> Report:
+def _training(
+    connection: "Connection", settings: "Settings", now: datetime, alone_since: str | None
+) -> Report:
     last = last_run(connection)
     return {
-        "last": None if last is None else run_row(last),
+        "last": None if last is None else run_row(as_it_is(last, alone_since)),
         "next": next_run(settings.retrain, connection, now.timestamp()),
     }
 
@@ -164,13 +179,26 @@ def _problems(report: Report) -> Iterator[str]:
     for source in report["sources"]:
         if source["alarm"]:
             yield f"source {printable(source['title'])}: {printable(source['alarm'])}"
+    for sink in report["sinks"]:
+        if sink["failures"] >= _TROUBLED:
+            later = f"; next try {local_text(sink['next_try_at'])}" if sink["next_try_at"] else ""
+            yield f"sink {printable(sink['name'])}: {printable(sink['error'])}{later}"
+    if (long_s := report["longest_in_work_s"]) > _LONG_S:
+        yield f"a file has been in work for {long_s / 60:.0f} minutes; look at the daemon's log"
     if held := report["labels"]["removals_to_confirm"]:
         yield (
             f"the files of {held:,} labels were removed, more than a tenth of all labels at once; "
             "put them back, or `classifyd labels confirm-removals`"
         )
-    if daemon["is_running"] and daemon.get("detail", {}).get("model_error"):
-        yield f"model: {printable(daemon['detail']['model_error'])}"
+    detail = daemon.get("detail", {}) if daemon["is_running"] else {}
+    for what in ("model", "disk", "database"):
+        if trouble := detail.get(f"{what}_error"):
+            yield f"{what}: {printable(trouble)}"
+
+
+def _unready(daemon: Report) -> Iterator[str]:
+    if daemon["is_running"] and daemon["phase"] != "running":
+        yield f"the daemon is {daemon['phase']}: no image is classified yet"
 
 
 def _not_running(daemon: Report) -> str:

@@ -46,6 +46,19 @@ def _facts(report: Report, now: datetime) -> Iterator[tuple[str, str]]:
         how = source["watching"] or "not watched yet"
         listed = f", listed {local_text(source['listed_at'])}" if source["listed_at"] else ""
         yield "source", f"{printable(source['title'])} ({printable(how)}{listed})"
+    for sink in report["sinks"]:
+        yield "sink", _sink_text(sink, now)
+
+
+def _sink_text(sink: Report, now: datetime) -> str:
+    parts = [f"{sink['waiting']:,} waiting"]
+    if sink["given_up"]:
+        parts.append(f"{sink['given_up']:,} given up (`classifyd sinks rejected`)")
+    if sink["delivered_at"]:
+        parts.append(f"last delivered {ago(sink['delivered_at'], now)}")
+    if sink["error"]:
+        parts.append(f"last error: {printable(sink['error'])}")
+    return f"{printable(sink['name'])}: {', '.join(parts)}"
 
 
 def _training_facts(training: Report) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from daemon.config.reading import Key, dotted, holds
@@ -95,6 +95,8 @@ def _sentence(key: Key, details: Sequence[ErrorDetails], model: type[BaseModel])
     expected = " or ".join(dict.fromkeys(map(_expectation, details)))
     expected = expected.replace(" or must ", " or ")
     received = details[0]["input"]
+    if _is_secret(key, model):
+        return expected
     words = [word for detail in details for word in _literals(detail)]
     return f"{expected}, got {shown(received)}{nearest(str(received), words)}"
 
@@ -122,6 +124,18 @@ def _similar_key(key: Key, model: type[BaseModel]) -> str:
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
     return f"; known here: {', '.join(siblings)}" if siblings else "; it takes no keys"
+
+
+def _is_secret(key: Key, model: type[BaseModel]) -> bool:
+    """Tell whether a value may not be shown."""
+    field = model.model_fields.get(str(key[0])) if key else None
+    return field is not None and SecretStr in _parts(field.annotation)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

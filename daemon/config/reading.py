@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from daemon.errors import ConfigError
 
 _KEY_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"})
+
+_MOST_KEYS = 100_000
 
 Key = tuple[str | int, ...]
 """The way to a value: `("sources", 0, "path")` for `sources.0.path`."""
@@ -45,10 +48,14 @@ def read(path: Path) -> Document:
         if not isinstance(node, yaml.MappingNode):
             line = node.start_mark.line + 1
             raise ConfigError(f"{path}:{line}: expected keys with values, such as `batch:`")
-        lines = dict(_lines(node, (), path, ()))
+        lines = dict(islice(_lines(node, (), path, ()), _MOST_KEYS))
+        if len(lines) == _MOST_KEYS:
+            raise ConfigError(f"{path}: its aliases (`*name`) make {_MOST_KEYS:,} keys or more")
         return Document(loader.construct_document(node), lines)
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply; no key is more than a few deep") from None
     except ValueError as error:
         raise ConfigError(f"{path}: holds an impossible date: {error}") from None
     finally:

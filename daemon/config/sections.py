@@ -13,12 +13,16 @@ from daemon.config.selection import (
     Selection,
 )
 from daemon.config.values import (
+    Age,
     Bytes,
     Confidence,
     Formats,
+    Host,
     ImageSize,
     LabelsFolder,
     Novelty,
+    Port,
+    Room,
     Schedule,
     Threads,
     VersionName,
@@ -118,7 +122,14 @@ class DecodeSettings(Strict):
         strict=True,
         ge=64,
         le=1_048_576,
-        description="Memory in megabytes that decoding may take in a worker (64 or more).",
+        description="Memory in megabytes that decoding may take in a worker (64 or more); one that"
+        " keeps half of it is replaced.",
+    )
+    scaled: bool = Field(
+        default=True,
+        strict=True,
+        description="Decode a large JPEG at a half, a quarter or an eighth of its size, where that "
+        "is still twice the model's input or more; false decodes every pixel.",
     )
     formats: Formats = Field(
         default=("jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"),
@@ -199,6 +210,14 @@ class RetrainSettings(Strict):
         le=10_080,
         description="Minutes within which a strategy compares and fits (up to 10080).",
     )
+    max_memory_mb: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1024,
+        le=1_048_576,
+        description="Memory in megabytes that a training run may take (1024 or more); null takes "
+        "three quarters of the machine's. It counts what is set aside, a third more than is used.",
+    )
     seed: int = Field(
         default=0, strict=True, ge=0, lt=2**32, description="Seed of every random choice."
     )
@@ -235,6 +254,49 @@ class UnknownSettings(Strict):
     )
 
 
+class RetentionSettings(Strict):
+    """What goes by itself, once a day, and by `classifyd prune`; null keeps it for ever. Labels,
+    predictions and the rows of files are never removed."""
+
+    events: Age = Field(
+        default="30d",
+        description="Age at which events go that every sink has got, and requests that were met.",
+    )
+    undelivered: Age = Field(
+        default="180d",
+        description="Age at which an event that a sink has not taken is given up.",
+    )
+    bundles: Age = Field(
+        default="90d",
+        description="How long bundles stay after the gate refused or another replaced them; those "
+        "of the active model version, of the one before it and of candidates always do.",
+    )
+    backups: Age = Field(
+        default="90d",
+        description="Age at which backups of the database in the state folder go; the newest "
+        "stays.",
+    )
+    run_logs: Age = Field(
+        default="180d",
+        description="Age at which the logs of training runs are cut to their first line.",
+    )
+    features: Room = Field(
+        default=ByteSize(5_000_000_000),
+        description="Most disk that cached features take; what was unused longest goes first.",
+    )
+
+
+class DiskSettings(Strict):
+    """When a disk is too full to go on."""
+
+    min_free: Room = Field(
+        default=ByteSize(500_000_000),
+        description="Room below which, on the disk of the database or of the state folder, no more "
+        "files are taken, no training begins and no backup is made; the daemon goes on by itself "
+        "once a quarter more than that is free. null: never.",
+    )
+
+
 class LogSettings(Strict):
     """One line an event, to standard error."""
 
@@ -243,4 +305,20 @@ class LogSettings(Strict):
     )
     format: Literal["text", "json"] = Field(
         default="text", description="text for people, json for programs."
+    )
+
+
+class MetricsSettings(Strict):
+    """Figures for Prometheus (`/metrics`) and health checks (`/healthz`), over HTTP."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address that is listened on. No password protects it: give another than this "
+        "machine's own only in a network that you trust.",
+        examples=["0.0.0.0"],
+    )
+    port: Port = Field(
+        default=9764,
+        description="Port that is listened on (1 to 65535); each daemon on a machine needs one of "
+        "its own. null switches it off.",
     )

@@ -14,9 +14,12 @@ from daemon.config.sections import (
     AgreementSettings,
     BatchSettings,
     DecodeSettings,
+    DiskSettings,
     LabelsSettings,
     LogSettings,
+    MetricsSettings,
     ModelSettings,
+    RetentionSettings,
     RetrainSettings,
     Strict,
     UnknownSettings,
@@ -60,8 +63,8 @@ class Settings(Strict):
     model: Annotated[ModelSettings, Section] = ModelSettings()
     runtime: RuntimeChoice = Field(
         default=Selection(AUTO),
-        description="What executes the active model version: openvino, keras, or auto, which takes "
-        "the fastest on this machine that agrees with Keras.",
+        description="What executes the active model version: openvino, litert, onnx, keras, or "
+        "auto, which takes the fastest on this machine that agrees with Keras.",
         examples=["{name: openvino, precision: bf16}"],
     )
     agreement: Annotated[AgreementSettings, Section] = AgreementSettings()
@@ -86,7 +89,10 @@ class Settings(Strict):
         description="Who runs the workers.",
         examples=["{name: local, workers: 2}"],
     )
+    retention: Annotated[RetentionSettings, Section] = RetentionSettings()
+    disk: Annotated[DiskSettings, Section] = DiskSettings()
     log: Annotated[LogSettings, Section] = LogSettings()
+    metrics: Annotated[MetricsSettings, Section] = MetricsSettings()
     plugins: tuple[PluginLocation, ...] = Field(
         default=(),
         description="Plugins beside the installed ones: names of modules, or paths of .py files "

@@ -172,11 +172,65 @@ def _schedule(text: str | None) -> str | None:
 Schedule = Annotated[str | None, AfterValidator(_schedule)]
 """A duration or a cron expression, as `daemon.learning.schedule` reads them."""
 
+
+def _age(text: str | None) -> str | None:
+    from daemon.learning.schedule import read_duration
+
+    if text is not None and read_duration(text) is None:
+        raise ValueError("must be a duration such as 12h, 30d or 26w, or null")
+    return text
+
+
+Age = Annotated[str | None, AfterValidator(_age)]
+"""How long something is kept, as `daemon.learning.schedule` reads durations; null: for ever."""
+
+
+def _room(size: ByteSize | None) -> ByteSize | None:
+    if size is not None and size < 0:
+        raise ValueError("must be a size such as 500MB, or null")
+    return size
+
+
+Room = Annotated[
+    ByteSize | None,
+    AfterValidator(_room),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]}),
+]
+"""A number of bytes, such as `500MB`, or null."""
+
 Confidence = Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 Novelty = Annotated[float, Field(strict=True, ge=0, le=2)] | None
 
 VersionName = Annotated[str | None, AfterValidator(_version_name)]
+
+
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z:._%-]+", name):
+        raise ValueError("must be an address, such as 127.0.0.1 or ::1, or the name of a machine")
+    return name
+
+
+Host = Annotated[str, AfterValidator(_host)]
+"""An address or the name of a machine."""
+
+
+def _port(value: object) -> int | None:
+    match value:
+        case None:
+            return None
+        case int(port) if not isinstance(port, bool) and 1 <= port <= 65_535:
+            return port
+    raise ValueError("must be a whole number from 1 to 65535, or null")
+
+
+Port = Annotated[
+    int | None,
+    PlainValidator(_port),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65_535}, {"type": "null"}]}
+    ),
+]
 
 
 def _empty_section(value: object) -> object:

@@ -24,6 +24,8 @@ labels: {folder: labels}
 model: {name: creatures}
 # Learn the quick way and when asked; by default labels start it by themselves.
 retrain: {strategy: probe, every: null, min_new_labels: 1000}
+# Another daemon on this machine may listen where this one would.
+metrics: {port: null}
 """
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S, _DEADLINE_S, _STOP_S = 0.1, 180.0, 20.0

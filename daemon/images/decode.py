@@ -1,11 +1,12 @@
 """One image from its bytes to the pixels that training and serving both use.
 
-Only workers import this module. Pillow's own limit on pixels is switched off here, because ours
-is checked against the header before anything is decoded, and is the one the user sets.
+Only workers import this module. Pillow's own limit on pixels is set to the user's: some of its
+readers make whole frames while they open a file, before we can look at its size.
 """
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,8 +21,6 @@ from daemon.images.facts import exif_of, perceptual_hash, taken_at, turn_of
 from daemon.images.fitting import fit_into
 from daemon.images.sniff import FORMATS, SNIFF_BYTES, sniff
 from daemon.preprocessing import Geometry
-
-Image.MAX_IMAGE_PIXELS = None
 
 _SWAPPING = frozenset(
     {
@@ -52,11 +51,13 @@ def decode(
     """
     name = _accepted_format(data, limits)
     _check_bytes(len(data), limits)
-    with _plain_reasons(name):
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # it refuses what has more than twice as many
+    with _plain_reasons(name, limits):
         with Image.open(io.BytesIO(data), formats=(_opener(name),)) as image:
             width, height = image.size
             _check_pixels(image, limits)
-            image.draft(None, _draft_size(geometry))
+            if limits.scaled:
+                image.draft(None, _draft_size(geometry))
             _check_memory(image, width * height, limits)
             image.load()
             exif = exif_of(image)
@@ -64,10 +65,10 @@ def decode(
             upright = to_rgb(image)
         if turn is not None:
             upright = upright.transpose(turn)
-        fit_into(upright, geometry, out)
+        whole = fit_into(upright, geometry, out)
         if turn in _SWAPPING:
             width, height = height, width
-        facts = name, width, height, taken_at(exif), perceptual_hash(upright)
+        facts = name, width, height, taken_at(exif), perceptual_hash(whole)
     return ImageFacts(sha256, len(data), *facts)
 
 
@@ -100,9 +101,11 @@ def _check_bytes(size: int, limits: DecodeLimits) -> None:
 def _check_pixels(image: Image.Image, limits: DecodeLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise ImageError(
-            f"too large: {width} x {height} pixels; decode.max_pixels is {limits.max_pixels:,}"
-        )
+        raise _too_many(f"{width} x {height}", limits)
+
+
+def _too_many(pixels: str, limits: DecodeLimits) -> ImageError:
+    return ImageError(f"too large: {pixels} pixels; decode.max_pixels is {limits.max_pixels:,}")
 
 
 def _check_memory(image: Image.Image, full_pixels: int, limits: DecodeLimits) -> None:
@@ -128,12 +131,15 @@ def _draft_size(geometry: Geometry) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _plain_reasons(name: str) -> Iterator[None]:
+def _plain_reasons(name: str, limits: DecodeLimits) -> Iterator[None]:
     """Turn whatever a decoder raises over a damaged file into an `ImageError` in words."""
     try:
         yield
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        raise _too_many(f"{int(found[0]):,}" if found else "too many", limits) from error
     except MemoryError as error:
         raise ImageError(f"too large: not enough memory to decode this {name} image") from error
     except Exception as error:

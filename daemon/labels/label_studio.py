@@ -25,10 +25,12 @@ def read_label_studio(file: Path, root: Path) -> Iterator[Line]:
     for number, task in enumerate(_tasks(file), 1):
         where = f"{file}: task {task.get('id', number)}"
         image = _image(task, where)
-        candidates = tuple(dict.fromkeys(_candidates(image, root)))
-        for annotation in _latest(task.get("annotations") or [], where):
+        candidates = tuple(dict.fromkeys(_candidates(image, root, where)))
+        for annotation in _latest(_objects(task, "annotations", where)):
             who = _person(annotation.get("completed_by"))
             when = annotation.get("updated_at") or annotation.get("created_at")
+            if not isinstance(when, str | None):
+                raise UsageError(f"{where}: its time {when!r} is no text")
             for choice in _choices(annotation, where):
                 yield make_line(where, image, candidates, choice, who, when)
 
@@ -59,9 +61,12 @@ def _image(task: Mapping[str, Any], where: str) -> str:
     return image
 
 
-def _candidates(image: str, root: Path) -> Iterator[Path]:
+def _candidates(image: str, root: Path, where: str) -> Iterator[Path]:
     """Yield where the image may be, the likeliest first."""
-    url = urlsplit(image)
+    try:
+        url = urlsplit(image)
+    except ValueError as error:
+        raise UsageError(f"{where}: {image!r} is no address of an image ({error})") from error
     asked = parse_qs(url.query).get("d")
     path = asked[0] if asked else unquote(url.path)
     name = path.rpartition("/")[2]
@@ -73,11 +78,17 @@ def _candidates(image: str, root: Path) -> Iterator[Path]:
         yield root / name[9:]
 
 
-def _latest(annotations: list[Any], where: str) -> Iterator[Mapping[str, Any]]:
+def _objects(of: Mapping[str, Any], name: str, where: str) -> list[dict[str, Any]]:
+    """Return a list of objects that Label Studio leaves out where it is empty."""
+    found = of.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise UsageError(f"{where}: its `{name}` are no list of objects")
+    return found
+
+
+def _latest(annotations: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
     latest: dict[str | None, Mapping[str, Any]] = {}
     for annotation in annotations:
-        if not isinstance(annotation, dict):
-            raise UsageError(f"{where}: an annotation is no object")
         person = _person(annotation.get("completed_by"))
         before = latest.get(person, {})
         if str(annotation.get("updated_at", "")) >= str(before.get("updated_at", "")):
@@ -92,11 +103,10 @@ def _person(completed_by: Any) -> str | None:
 
 
 def _choices(annotation: Mapping[str, Any], where: str) -> Iterator[str]:
-    for result in annotation.get("result") or []:
-        if not isinstance(result, dict):
-            raise UsageError(f"{where}: a result is no object")
+    for result in _objects(annotation, "result", where):
         if result.get("type") == "choices":
-            found = (result.get("value") or {}).get("choices")
+            value = result.get("value")
+            found = value.get("choices") if isinstance(value, dict) else None
             if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
                 raise UsageError(f"{where}: its choices are no list of texts")
             yield from found

@@ -98,16 +98,21 @@ def propose(strategy: str, options: Mapping[str, Any], history: History) -> Plan
     return (reason and Plan(strategy, reason, dict(options), rules.budget_s, rules.seed)) or None
 
 
+def read_duration(text: str) -> timedelta | None:
+    """Read `30m`, `24h`, `7d` or `2w`, a second at least; None for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    return timedelta(seconds=seconds) if seconds >= 1 else None
+
+
 def read_every(text: str) -> timedelta | str:
     """Read `24h` as a duration, anything else as a cron expression, which is returned as it is.
 
     Raises `ValueError` for what is neither.
     """
-    if match := _DURATION.fullmatch(text.strip()):
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds >= 1:
-            return timedelta(seconds=seconds)
-    elif _is_cron(text):
+    if (duration := read_duration(text)) is not None:
+        return duration
+    if not _DURATION.fullmatch(text.strip()) and _is_cron(text):
         return text
     raise ValueError(
         f"{text!r} must be a duration such as 30m, 24h or 7d, or a cron expression of five fields"

@@ -10,6 +10,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from daemon.store.database import reading, writing
 from daemon.store.schema import File, Heartbeat, Prediction, Request, SourceState
 
+_ASKED = (
+    select(Request.id, Request.kind, Request.argument)
+    .where(Request.finished_at.is_(None))
+    .order_by(Request.id)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -68,13 +74,8 @@ class Board:
 
     def asked(self) -> list[Asked]:
         """Return the requests that are not finished, oldest first."""
-        query = (
-            select(Request.id, Request.kind, Request.argument)
-            .where(Request.finished_at.is_(None))
-            .order_by(Request.id)
-        )
         with reading(self._engine) as connection:
-            return [Asked(*row) for row in connection.execute(query)]
+            return [Asked(*row) for row in connection.execute(_ASKED)]
 
     def finish(self, request_id: int, outcome: str, now: str) -> None:
         """Note that a request is done, and how it ended."""

@@ -40,8 +40,10 @@ def _by_kind(outcome: Outcome, attempts: int, prediction: Any, again: Again, now
         case OutcomeKind.CLASSIFIED | OutcomeKind.KNOWN:
             return _done(prediction, now)
         case OutcomeKind.UNREADABLE:
-            return {"state": FileState.QUARANTINED, "attempts": attempts + 1}
-        case OutcomeKind.TRANSIENT:
+            return _quarantined(attempts)
+        case OutcomeKind.CRASHED if attempts > 0:
+            return _quarantined(attempts)
+        case OutcomeKind.TRANSIENT | OutcomeKind.CRASHED:
             return _failed(attempts + 1, again)
         case OutcomeKind.CHANGED:
             return _unsettled(outcome)
@@ -55,6 +57,10 @@ def _done(prediction: Any, now: str) -> Change:
         "label": prediction.label,
         "classified_at": now,
     }
+
+
+def _quarantined(attempts: int) -> Change:
+    return {"state": FileState.QUARANTINED, "attempts": attempts + 1}
 
 
 def _failed(attempts: int, again: Again) -> Change:

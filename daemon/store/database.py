@@ -10,21 +10,33 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DriverError
 
-from daemon.errors import ConfigError, DatabaseError, PassingDatabaseError
+from daemon.durable import sync
+from daemon.errors import (
+    BusyDatabaseError,
+    ConfigError,
+    DatabaseError,
+    DatabaseReplacedError,
+    PassingDatabaseError,
+)
 
 BUSY_TIMEOUT_S = 10.0
 _PRAGMAS = (
-    "journal_mode=WAL",  # the first two concern writing
+    "journal_mode=WAL",  # the first four concern writing
     "synchronous=FULL",
+    "wal_autocheckpoint=1000",  # pages: the log is folded in every 4 MB
+    "journal_size_limit=8000000",  # and cut to so many bytes where it had to grow
     "foreign_keys=ON",
     f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
     "cache_size=-16000",
     "temp_store=MEMORY",
 )
-_PASSING = {
+_DURABLE = "durable"
+_BUSY = {
     "locked": "the database is locked by another program; close it and try again",
-    "readonly": "the database cannot be written; check the rights of its file and folder",
     "full": "the disk that holds the database is full; make room and try again",
+}
+_PASSING = {
+    "readonly": "the database cannot be written; check the rights of its file and folder",
     "disk I/O error": "the disk that holds the database cannot be read or written; check it",
     "unable to open": "the database cannot be opened; check its folder and its rights",
 }
@@ -61,8 +73,24 @@ def open_engine(database: str) -> Engine:
     path = sqlite_path(database)
     if path is not None:
         _check_place(path)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    return _prepared(engine, _PRAGMAS)
+    engine = _prepared(create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), _PRAGMAS)
+    if path is not None:
+        event.listen(engine, "begin", _SameFile(path))
+    return engine
+
+
+def open_lasting(database: str) -> Engine:
+    """Open the database as `open_engine` does, and let the names of its files outlast a power cut.
+
+    SQLite has the connection that makes the write-ahead log sync the folder, when it first
+    commits itself: until then what other connections commit would be lost with the log's name.
+    """
+    engine = open_engine(database)
+    if (path := sqlite_path(database)) is not None:
+        with engine.connect() as connection:  # goes back to the pool, open, and so the log stays
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        sync(path.parent)
+    return engine
 
 
 def open_unwritable(path: Path) -> Engine:
@@ -79,7 +107,7 @@ def open_unwritable(path: Path) -> Engine:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
 
     engine = create_engine(database_url(str(path)), creator=connect)
-    return _prepared(engine, _PRAGMAS[2:])
+    return _prepared(engine, _PRAGMAS[4:])
 
 
 def _check_place(path: Path) -> None:
@@ -100,22 +128,65 @@ def _prepared(engine: Engine, pragmas: Sequence[str]) -> Engine:
     return engine
 
 
+class _SameFile:
+    """Lets no transaction begin once another file lies where the first one found the database.
+
+    What is written to a file that was moved away or deleted would be lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity: tuple[int, int] | None = None
+
+    def __call__(self, _connection: Connection) -> None:
+        """Look before a transaction; raises `DatabaseReplacedError`."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError as error:
+            raise self._error("moved away or deleted") from error
+        except OSError:
+            return  # its folder is out of reach for now, the open file is not
+        identity = stat.st_dev, stat.st_ino
+        self._identity = self._identity or identity
+        if self._identity != identity:
+            raise self._error("replaced by another file")
+
+    def _error(self, how: str) -> DatabaseReplacedError:
+        return DatabaseReplacedError(
+            f"{self._path}: the database was {how} while it was open; put the right one there"
+            " while classifyd is stopped, and start it again"
+        )
+
+
 def _begin(connection: Connection) -> None:
     """Begin for ourselves: sqlite3 begins late and deferred, so that a write could fail with
     "locked" after reading, without waiting for the busy timeout."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes", False):
+        _sync(connection, options.get("durable", True))
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _sync(connection: Connection, durable: bool) -> None:
+    """Have the commit wait for the disk, or not; set again only where it changes."""
+    if connection.info.get(_DURABLE, True) is not durable:
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.info[_DURABLE] = durable
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, durable: bool = True) -> Iterator[Connection]:
     """One short write transaction: the write lock is taken at once, so none fails half-way.
 
-    Raises `DatabaseError` when the database stays locked or cannot be written.
+    One that is not `durable` does not wait for the disk, and is on it with the next that is: a
+    power failure before may undo it, a crash of this program never does. Raises `DatabaseError`
+    when the database stays locked or cannot be written.
     """
     with (
         translated(),
-        engine.connect().execution_options(writes=True) as connection,
+        engine.connect().execution_options(writes=True, durable=durable) as connection,
         connection.begin(),
     ):
         yield connection
@@ -143,9 +214,10 @@ def translated() -> Iterator[None]:
 def _refusal(said: str) -> DatabaseError:
     if "no such table" in said or "no such column" in said:
         return DatabaseError(f"the database is not ready ({said}); run `classifyd db upgrade`")
-    for part, advice in _PASSING.items():
-        if part in said:
-            return PassingDatabaseError(advice)
+    for error, advices in ((BusyDatabaseError, _BUSY), (PassingDatabaseError, _PASSING)):
+        for part, advice in advices.items():
+            if part in said:
+                return error(advice)
     if "malformed" in said or "not a database" in said:
         return DatabaseError(
             f"the database file is damaged ({said}); restore a backup from the state folder"

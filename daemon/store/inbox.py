@@ -1,4 +1,8 @@
-"""The inbox in the database: sightings in, claims out. Every method is one transaction."""
+"""The inbox in the database: sightings in, claims out. Every method is one transaction.
+
+Sightings and claims do not wait for the disk: after a power failure the files are still there to
+be sighted again, and a claim would be void anyway.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,22 +15,75 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     text,
     update,
 )
 
+from daemon.clock import seconds_between
 from daemon.domain import SCAN_TITLE, FileRef, FileStat, FileState, Sighting
 from daemon.listing import Listing
 from daemon.settle import settles_at_once
 from daemon.store.database import reading, writing
-from daemon.store.rows import STAT_COLUMNS, contents_of, known_rows, new_row, row_values
+from daemon.store.rows import STAT_COLUMNS, at_rest, known_contents, known_rows, new_row, row_values
 from daemon.store.schema import File, SourceState
 from daemon.transitions import Known, Step, first_state, step
 
 # SQLite uses a partial index only where the query repeats its condition to the letter.
 WAITING: ColumnElement[bool] = text(  # type: ignore[assignment]
     "state IN ('settling', 'queued', 'claimed', 'retry')"
+)
+
+_NONE: frozenset[str] = frozenset()
+_OLDEST = (
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .order_by(File.next_try_at, File.id)
+    .limit(bindparam("most"))
+)
+_CLAIM = (
+    update(File)
+    .where(File.id.in_(_OLDEST.correlate(None)))
+    .values(
+        state=text("'claimed'"),
+        claimed_by=bindparam("b_owner"),
+        lease_until=bindparam("b_lease"),
+        state_at=bindparam("b_now"),
+    )
+    .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts, File.found_at)
+)
+_SETTLING = (
+    select(File.path_bytes, *STAT_COLUMNS)
+    .where(WAITING, File.state == text("'settling'"))
+    .order_by(File.next_try_at.desc(), File.id.desc())
+    .limit(bindparam("most"))
+)
+_DUE = (
+    WAITING,
+    File.state == text("'retry'"),
+    or_(File.next_try_at <= bindparam("b_now"), File.next_try_at > bindparam("b_latest")),
+)
+_ANY_DUE = select(File.id).where(*_DUE).limit(1)
+_REQUEUE = (
+    update(File)
+    .where(*_DUE)
+    .values(state=text("'queued'"), next_try_at=None, state_at=bindparam("b_now"))
+)
+_THERE = (
+    select(File.id)
+    # The plus keeps SQLite from the source's index, which it would sort anew for each page.
+    .where(File.id > bindparam("last"), text("+source = :source"))
+    .where(File.is_current == text("1"), File.removed_at.is_(None))
+    .where(File.state != text("'gone'"), File.found_at < bindparam("began"))
+    .order_by(File.id)
+    .limit(bindparam("most"))
+)
+_QUEUED = select(func.count()).select_from(
+    select(File.id)
+    .where(WAITING, File.state == text("'queued'"))
+    .limit(bindparam("most"))
+    .subquery()
 )
 
 
@@ -51,13 +108,17 @@ class Inbox:
         """Take in sightings of one source, at most a few thousand at once."""
         latest = {sighting.path: sighting for sighting in sightings}
         with reading(self._engine) as connection:
+            if listing is not None:
+                unchanged = at_rest(connection, source, latest)
+                listing.meet(unchanged.values())
+                latest = {path: one for path, one in latest.items() if path not in unchanged}
             known = known_rows(connection, latest)
             if listing is not None:
                 listing.meet(row.file_id for row in known.values())
             orphans = _orphans(connection, source, known, latest.values())
         if not orphans and all(_step(known, one) is Step.NOTHING for one in latest.values()):
-            return Sighted(self._unsettled(known, latest.values()), 0)
-        with writing(self._engine) as connection:
+            return Sighted(_settling(known, latest.values()), 0)
+        with writing(self._engine, durable=False) as connection:
             known = known_rows(connection, latest)
             _set(connection, known, orphans, source=source)
             fresh = self._apply(connection, source, known, latest.values(), now)
@@ -119,20 +180,16 @@ class Inbox:
         """Yield, in pages, the paths of the source that a finished walk has not met."""
         last = 0
         while True:
-            query = (
-                select(File.id, File.path_bytes)
-                .where(File.id > last, File.source == listing.source, File.is_current == text("1"))
-                .where(File.removed_at.is_(None), File.state != FileState.GONE)
-                .where(File.found_at < listing.began_at)
-                .order_by(File.id)
-                .limit(page)
-            )
+            values = {"last": last, "source": listing.source, "began": listing.began_at}
             with reading(self._engine) as connection:
-                rows = connection.execute(query).all()
-            if not rows:
+                there = connection.execute(_THERE, values | {"most": page}).scalars().all()
+                unmet = [file_id for file_id in there if not listing.has_met(file_id)]
+                query = select(File.path_bytes).where(File.id.in_(unmet)).order_by(File.id)
+                paths = list(connection.execute(query).scalars()) if unmet else []
+            if not there:
                 return
-            last = rows[-1].id
-            yield [row.path_bytes for row in rows if not listing.has_met(row.id)]
+            last = there[-1]
+            yield paths
 
     def settled(self, paths: Sequence[bytes], now: str) -> None:
         """These files are whole: they may be claimed."""
@@ -164,47 +221,32 @@ class Inbox:
 
     def settling(self, most: int) -> list[tuple[bytes, FileStat]]:
         """Return up to `most` of the files that were not whole when last seen, the latest."""
-        query = (
-            select(File.path_bytes, *STAT_COLUMNS)
-            .where(WAITING, File.state == FileState.SETTLING)
-            .order_by(File.next_try_at.desc(), File.id.desc())
-            .limit(most)
-        )
         with reading(self._engine) as connection:
-            return [(r.path_bytes, FileStat(*r[1:4])) for r in connection.execute(query)]
+            found = connection.execute(_SETTLING, {"most": most})
+            return [(path, FileStat(*stat)) for path, *stat in found]
 
     def claim(self, most: int, model_version_id: int, now: str, lease: str) -> tuple[FileRef, ...]:
         """Take up to `most` queued files, oldest first, until `lease`."""
-        oldest = (
-            select(File.id)
-            .where(WAITING, File.state == FileState.QUEUED)
-            .order_by(File.next_try_at, File.id)
-            .limit(most)
-        )
-        claim = (
-            update(File)
-            .where(File.id.in_(oldest.correlate(None)))
-            .values(
-                state=FileState.CLAIMED, claimed_by=self._owner, lease_until=lease, state_at=now
-            )
-            .returning(File.id, File.path_bytes, *STAT_COLUMNS, File.attempts)
-        )
-        with writing(self._engine) as connection:
-            rows = sorted(connection.execute(claim).all())
-            sizes = {row.size for row in rows}
-            known = {size: contents_of(connection, size, model_version_id) for size in sizes}
-        stats = {row.id: FileStat(*row[2:5]) for row in rows}
+        values = {"most": most, "b_owner": self._owner, "b_lease": lease, "b_now": now}
+        with writing(self._engine, durable=False) as connection:
+            rows = sorted(connection.execute(_CLAIM, values))
+            known = known_contents(connection, {row[2] for row in rows}, model_version_id)
         return tuple(
-            FileRef(r.id, r.path_bytes, stats[r.id], known[r.size], r.attempts) for r in rows
+            FileRef(
+                file_id,
+                path,
+                FileStat(size, mtime_ns, inode),
+                known.get(size, _NONE),
+                attempts,
+                seconds_between(found_at, now),
+            )
+            for file_id, path, size, mtime_ns, inode, attempts, found_at in rows
         )
 
     def queued(self, most: int) -> int:
         """Return how many files are queued, counted up to `most`."""
-        first = select(File.id).where(WAITING, File.state == FileState.QUEUED).limit(most)
         with reading(self._engine) as connection:
-            return connection.execute(
-                select(func.count()).select_from(first.subquery())
-            ).scalar_one()
+            return int(connection.execute(_QUEUED, {"most": most}).scalar_one())
 
     def release_claims(self, now: str) -> int:
         """Put back what a killed daemon had claimed; returns how many files."""
@@ -215,18 +257,17 @@ class Inbox:
                 .values(state=FileState.QUEUED, claimed_by=None, lease_until=None, state_at=now)
             ).rowcount
 
-    def requeue_due(self, now: str) -> int:
-        """Put back the files whose time to be tried again has come; writes only if there are."""
-        due = (WAITING, File.state == FileState.RETRY, File.next_try_at <= now)
+    def requeue_due(self, now: str, latest: str | None = None) -> int:
+        """Put back the files whose time to be tried again has come; writes only if there are.
+
+        None waits beyond `latest`: a later time was told by a clock that has been set back since.
+        """
+        values = {"b_now": now, "b_latest": latest}  # nothing is greater than null
         with reading(self._engine) as connection:
-            if connection.execute(select(File.id).where(*due).limit(1)).first() is None:
+            if connection.execute(_ANY_DUE, values).first() is None:
                 return 0
         with writing(self._engine) as connection:
-            return connection.execute(
-                update(File)
-                .where(*due)
-                .values(state=FileState.QUEUED, next_try_at=None, state_at=now)
-            ).rowcount
+            return connection.execute(_REQUEUE, values).rowcount
 
     def reexamine_ignored(self, now: str) -> int:
         """Queue again what was ignored for its content: the accepted formats have changed."""
@@ -271,6 +312,10 @@ def _orphans(
         return []
     followed = set(connection.execute(select(SourceState.title)).scalars()) - {SCAN_TITLE}
     return [one for one in foreign if known[one.path].source not in followed]
+
+
+def _settling(known: dict[bytes, Known], sightings: Iterable[Sighting]) -> tuple[Sighting, ...]:
+    return tuple(s for s in sightings if known[s.path].state is FileState.SETTLING)
 
 
 def _step(known: dict[bytes, Known], sighting: Sighting) -> Step:

@@ -19,6 +19,21 @@ def changed_since(connection: Connection, then: str) -> int:
     return int(connection.exec_driver_sql(_CHANGED, {"then": then}).scalar_one())
 
 
+def changed_since_number(connection: Connection, newest: int, retracted: int) -> int:
+    """Return about how many images are labelled otherwise now than when `fingerprint` was this,
+    whatever the clock did: each retraction since counts as an image."""
+    fresh = "SELECT count(DISTINCT image_id) FROM label WHERE id > ?"
+    given = connection.exec_driver_sql(fresh, (newest,)).scalar_one()
+    return int(given) + max(0, fingerprint(connection)[1] - retracted)
+
+
+def newest_moment(connection: Connection) -> str:
+    """Return when the last label was written down or retracted, empty where there is none; it
+    lies in the future where the clock has been set back since."""
+    statement = "SELECT coalesce(max(max(recorded_at, coalesce(retracted_at, ''))), '') FROM label"
+    return str(connection.exec_driver_sql(statement).scalar_one())
+
+
 def label_counts(connection: Connection) -> dict[str, int]:
     """Return how many images have each label now."""
     statement = (

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect
 
 import migrations
+from daemon.durable import make_folder, sync
 from daemon.errors import DatabaseError, way_out
 from daemon.progress import Told, untold
+from daemon.room import require_room
 from daemon.store.database import open_engine, reading, sqlite_path, translated, writing
 
 if TYPE_CHECKING:
@@ -71,11 +73,14 @@ class Upgrade:
     backup: Path | None
 
 
-def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
+def upgrade(
+    database: str, backups: Path, progress: Told = untold, min_free: int | None = None
+) -> Upgrade:
     """Create the database or bring it up to date; an existing file is backed up first.
 
     `progress` is told of the stages `backup` (in megabytes) and `upgrade` (in revisions). Raises
-    `DatabaseError` when the database is newer than this program.
+    `DatabaseError` when the database is newer than this program, `NoRoomError` when the backup
+    would leave less than `min_free` bytes on its disk.
     """
     path = sqlite_path(database)
     if path is not None:
@@ -89,7 +94,7 @@ def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
         backup = None
         if before is not None and path is not None:
             target = backups / f"{path.stem}-schema-{before}-{_stamp()}.db"
-            backup = backup_file(path, target, progress)
+            backup = backup_file(path, target, progress, min_free)
         with writing(engine) as connection:
             run_migrations(connection, before, progress)
         return Upgrade(before, known_head(), backup)
@@ -99,12 +104,17 @@ def upgrade(database: str, backups: Path, progress: Told = untold) -> Upgrade:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise DatabaseError(
             f"{folder}: the database's folder cannot be made ({error.strerror}); "
             f"{way_out(error)}, or name another place with `database:`"
         ) from error
+
+
+def backup_name(database: Path) -> str:
+    """Return the name of a backup that is made now: `classifyd-20260501T120000Z.db`."""
+    return f"{database.stem}-{_stamp()}.db"
 
 
 def _stamp() -> str:
@@ -145,13 +155,17 @@ def check(engine: Engine) -> None:
         command.check(_alembic_config(connection))
 
 
-def backup_file(source: Path, target: Path, progress: Told = untold) -> Path:
+def backup_file(
+    source: Path, target: Path, progress: Told = untold, min_free: int | None = None
+) -> Path:
     """Copy a live database with SQLite's own backup interface; the copy appears whole or not.
 
-    `progress` is told of the stage `backup`, in megabytes.
+    `progress` is told of the stage `backup`, in megabytes. Raises `NoRoomError` when it would
+    leave less than `min_free` bytes on its disk.
     """
     if not source.is_file():
         raise DatabaseError(f"{source}: there is no database to back up")
+    require_room({"the backup": target.parent}, min_free, "it", source.stat().st_size)
     _make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
@@ -166,7 +180,9 @@ def backup_file(source: Path, target: Path, progress: Told = untold) -> Path:
             progress("backup", _megabytes((total - left) * page), _megabytes(total * page))
 
         live.backup(copy, pages=_PAGES, progress=tell)
+    sync(part)
     part.replace(target)
+    sync(target.parent)
     return target
 
 

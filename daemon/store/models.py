@@ -11,6 +11,8 @@ from daemon.store.database import reading, writing
 from daemon.store.outbox import publish
 from daemon.store.schema import Deployment, ModelVersion
 
+_NEWEST = select(Deployment.id).order_by(Deployment.id.desc()).limit(1)
+
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
@@ -79,6 +81,11 @@ class Models:
         with reading(self._engine) as connection:
             return list(map(_version, connection.execute(_versions())))
 
+    def bundles(self) -> frozenset[str]:
+        """Return the names of the bundles that model versions have."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(select(ModelVersion.bundle)).scalars())
+
     def find(self, name: str) -> Version:
         """Return the version of this name or number; raises `UsageError` with what is known."""
         versions = self.versions()
@@ -97,9 +104,8 @@ class Models:
 
     def newest_deployment(self) -> int | None:
         """Return the number of the newest deployment; it changes with every activation."""
-        query = select(Deployment.id).order_by(Deployment.id.desc()).limit(1)
         with reading(self._engine) as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(_NEWEST).scalar()
 
     def deployments(self) -> list[Deployed]:
         """Return the whole history, newest first."""

@@ -54,7 +54,7 @@ def model_versions(connection: Connection) -> Iterator[Row]:
     """
     for row in _rows(
         connection,
-        "SELECT name, backbone, head, created_at, json_array_length(classes) AS classes,"
+        "SELECT name, bundle, backbone, head, created_at, json_array_length(classes) AS classes,"
         " coalesce(json_extract(metrics, '$.holdout_accuracy'),"
         " json_extract(metrics, '$.test_top1')) AS accuracy,"
         " CASE WHEN id = (SELECT model_version_id FROM deployment ORDER BY id DESC LIMIT 1)"
@@ -236,8 +236,13 @@ def counts(connection: Connection) -> Counts:
     most = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM file").scalar_one()
     if most <= _COUNTED_EXACTLY:
         return Counts(_count(connection, "is_current = 1"), True)
-    states = _count(connection, _WAITS) | _count(connection, _GIVEN_UP)
+    states = unfinished(connection)
     return Counts({"done": most - sum(states.values()), **states}, False)
+
+
+def unfinished(connection: Connection) -> dict[str, int]:
+    """Count the files that wait or were given up by state, by indexes alone."""
+    return _count(connection, _WAITS) | _count(connection, _GIVEN_UP)
 
 
 def _count(connection: Connection, condition: str) -> dict[str, int]:

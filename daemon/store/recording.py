@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, Update, bindparam, select, text, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from daemon.domain import BatchResult, FileStat, FileState, Outcome, OutcomeKind
@@ -12,7 +13,41 @@ from daemon.store.changes import Again, Change, change_of
 from daemon.store.database import writing
 from daemon.store.labels import image_row
 from daemon.store.outbox import publish
+from daemon.store.rows import STAT_COLUMNS
 from daemon.store.schema import File, Image, Prediction
+
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
+_ROWS = select(
+    File.id,
+    File.path,
+    File.path_bytes,
+    File.source,
+    File.attempts,
+    *STAT_COLUMNS,
+    File.state,
+    File.claimed_by,
+).where(File.id.in_(bindparam("ids", expanding=True)))
+_ADD_IMAGES = insert_or_ignore(Image).on_conflict_do_nothing()
+_ADD_PREDICTIONS = insert_or_ignore(Prediction).on_conflict_do_nothing()
+_IMAGES = select(Image.sha256, Image.id).where(
+    Image.sha256.in_(bindparam("hashes", expanding=True))
+)
+_PREDICTIONS = select(Prediction.image_id, Prediction.id, Prediction.label).where(
+    Prediction.image_id.in_(bindparam("images", expanding=True)),
+    Prediction.model_version_id == bindparam("version"),
+)
+_TOLD = select(*Prediction.__table__.columns).where(
+    Prediction.id.in_(bindparam("ids", expanding=True))
+)
+_POINT = (
+    update(File)
+    .where(File.image_id == bindparam("b_image"), File.state == text("'done'"))
+    .values(
+        prediction_id=bindparam("b_prediction"),
+        label=bindparam("b_label"),
+        classified_at=bindparam("b_now"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +68,9 @@ class _Row:
 
     def about(self) -> dict[str, Any]:
         """Return what every event tells of the file."""
-        return {"path": self.path, "source": self.source}
+        told = {"path": self.path, "source": self.source}
+        is_exact = self.path.encode() == self.path_bytes
+        return told if is_exact else told | {"path_hex": self.path_bytes.hex()}
 
 
 class Recorder:
@@ -62,20 +99,18 @@ class Recorder:
                 _update_files(connection, changes)
             else:
                 _point_files(connection, predictions, now)
-            events = [
-                *_classified(valid, rows, images, predictions, version),
-                *_failed(changes, rows),
-            ]
-            publish(connection, events, self._sinks, now)
+            if self._sinks:
+                told = _told_of(connection, predictions)
+                events = [*_classified(valid, rows, images, told), *_failed(changes, rows)]
+                publish(connection, events, self._sinks, now)
         return _summary(valid, rows)
 
     def _rows(self, connection: Connection, result: BatchResult) -> dict[int, _Row]:
         """Return the rows that an outcome still speaks of: same version, still claimed by us."""
-        query = select(File).where(File.id.in_([ref.file_id for ref in result.batch.files]))
         claimed = {ref.file_id: ref.stat for ref in result.batch.files}
         return {
             row.id: _Row(row.id, row.path, row.path_bytes, row.source, row.attempts)
-            for row in connection.execute(query)
+            for row in connection.execute(_ROWS, {"ids": list(claimed)})
             if FileStat(row.size, row.mtime_ns, row.inode) == claimed[row.id]
             and (not result.batch.moves_state or self._is_ours(row))
         }
@@ -111,14 +146,14 @@ def _classified(
     outcomes: Iterable[Outcome],
     rows: Mapping[int, _Row],
     images: Mapping[str, int],
-    predictions: Mapping[int, Any],
-    version: int,
+    told: Mapping[int, Any],
 ) -> _Events:
     return [
         (
             "classified",
             rows[outcome.file_id].about()
-            | _told(predictions[images[outcome.sha256]], outcome.sha256, version),
+            | {"sha256": outcome.sha256}
+            | told[images[outcome.sha256]],
         )
         for outcome in outcomes
         if outcome.kind in (OutcomeKind.CLASSIFIED, OutcomeKind.KNOWN) and outcome.sha256
@@ -133,14 +168,18 @@ def _failed(changes: Iterable[Mapping[str, Any]], rows: Mapping[int, _Row]) -> _
     ]
 
 
-def _told(prediction: Any, sha256: str | None, version: int) -> dict[str, Any]:
+def _told_of(connection: Connection, predictions: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+    """Return what events tell of predictions, by image."""
+    ids = [prediction.id for prediction in predictions.values()]
     return {
-        "sha256": sha256,
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "is_unknown": prediction.is_unknown,
-        "top": prediction.top_k,
-        "model_version_id": version,
+        row.image_id: {
+            "label": row.label,
+            "confidence": row.confidence,
+            "is_unknown": row.is_unknown,
+            "top": row.top_k,
+            "model_version_id": row.model_version_id,
+        }
+        for row in connection.execute(_TOLD, {"ids": ids})
     }
 
 
@@ -148,13 +187,13 @@ def _insert_images(connection: Connection, outcomes: Iterable[Outcome], now: str
     facts = {outcome.image.sha256: outcome.image for outcome in outcomes if outcome.image}
     rows = [image_row(image, now) for image in facts.values()]
     if rows:
-        connection.execute(insert_or_ignore(Image).on_conflict_do_nothing(), rows)
+        connection.execute(_ADD_IMAGES, rows)
 
 
 def _image_ids(connection: Connection, outcomes: Iterable[Outcome]) -> dict[str, int]:
     hashes = {outcome.sha256 for outcome in outcomes if outcome.sha256}
-    query = select(Image.sha256, Image.id).where(Image.sha256.in_(list(hashes)))
-    return {row.sha256: row.id for row in connection.execute(query)}
+    found = connection.execute(_IMAGES, {"hashes": list(hashes)})
+    return {row.sha256: row.id for row in found}
 
 
 def _insert_predictions(
@@ -178,24 +217,28 @@ def _insert_predictions(
         if outcome.verdict is not None and outcome.sha256 is not None
     ]
     if rows:
-        connection.execute(insert_or_ignore(Prediction).on_conflict_do_nothing(), rows)
+        connection.execute(_ADD_PREDICTIONS, rows)
 
 
 def _predictions(connection: Connection, images: Iterable[int], version: int) -> dict[int, Any]:
-    query = select(*Prediction.__table__.columns).where(
-        Prediction.image_id.in_(list(images)), Prediction.model_version_id == version
-    )
-    return {row.image_id: row for row in connection.execute(query)}
+    """Return id and label of what the version says of each image, by image."""
+    values = {"images": list(images), "version": version}
+    return {row.image_id: row for row in connection.execute(_PREDICTIONS, values)}
 
 
 def _update_files(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
     """Update by groups that set the same columns: one prepared statement a group."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for change in changes:
-        groups.setdefault(tuple(sorted(change)), []).append(change)
+        groups.setdefault(tuple(change), []).append(change)
     for columns, rows in groups.items():
-        values: dict[str, Any] = {name: bindparam(name) for name in columns if name != "b_id"}
-        connection.execute(update(File).where(File.id == bindparam("b_id")).values(values), rows)
+        connection.execute(_update_of(columns), rows)
+
+
+@cache
+def _update_of(columns: tuple[str, ...]) -> Update:
+    values: dict[str, Any] = {name: bindparam(name) for name in columns if name != "b_id"}
+    return update(File).where(File.id == bindparam("b_id")).values(values)
 
 
 def _point_files(connection: Connection, predictions: Mapping[int, Any], now: str) -> None:
@@ -205,16 +248,7 @@ def _point_files(connection: Connection, predictions: Mapping[int, Any], now: st
         for image_id, row in predictions.items()
     ]
     if rows:
-        statement = (
-            update(File)
-            .where(File.image_id == bindparam("b_image"), File.state == FileState.DONE)
-            .values(
-                prediction_id=bindparam("b_prediction"),
-                label=bindparam("b_label"),
-                classified_at=bindparam("b_now"),
-            )
-        )
-        connection.execute(statement, rows)
+        connection.execute(_POINT, rows)
 
 
 def _summary(outcomes: Iterable[Outcome], rows: Mapping[int, _Row]) -> Recorded:

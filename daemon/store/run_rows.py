@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +42,18 @@ class Run:
     def as_of(self) -> str:
         """The moment whose labels it learned from."""
         return str(self.data.get("as_of") or self.plan.get("as_of") or self.started_at)
+
+
+DIED = "its process ended without a word: killed, or out of memory"
+
+
+def as_it_is(run: Run, alone_since: str | None) -> Run:
+    """Return how a run really stands: one that is called running, though it began before a
+    moment at which nobody trained, has died. `alone_since` is that moment, before the row was
+    read; None where somebody trains."""
+    if run.state is not RunState.RUNNING or alone_since is None or run.started_at >= alone_since:
+        return run
+    return replace(run, state=RunState.INTERRUPTED, progress=None, log=DIED)
 
 
 def all_runs(connection: Connection) -> list[Run]:

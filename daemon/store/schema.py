@@ -16,6 +16,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from daemon.domain import FileState
 
+IS_WAITING = "delivered_at IS NULL AND given_up_at IS NULL"
+"""Which deliveries are still to be made; to the letter as in their index, or it is not used."""
+
 _STATES = ", ".join(f"'{state}'" for state in FileState)
 
 
@@ -227,11 +230,21 @@ class Event(Base):
 
 
 class Delivery(Base):
-    """One event on its way to one sink."""
+    """One event on its way to one sink.
+
+    `attempts` is how often the sink rejected the event, `next_try_at` when it is offered again,
+    `error` why; after the last try `given_up_at` is set, and it is offered no more.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (
-        Index("ix_delivery_waiting", "sink", "event_id", sqlite_where=text("delivered_at IS NULL")),
+        Index("ix_delivery_waiting", "sink", "event_id", sqlite_where=text(IS_WAITING)),
+        Index(
+            "ix_delivery_given_up",
+            "sink",
+            "event_id",
+            sqlite_where=text("given_up_at IS NOT NULL"),
+        ),
     )
 
     event_id: Mapped[int] = mapped_column(ForeignKey("event.id"), primary_key=True)
@@ -240,6 +253,20 @@ class Delivery(Base):
     next_try_at: Mapped[str | None]
     delivered_at: Mapped[str | None]
     error: Mapped[str | None]
+    given_up_at: Mapped[str | None]
+
+
+class SinkState(Base):
+    """How each sink is, for `status`: `failures` in a row, the last one's `error`, until when the
+    sink is left alone (`next_try_at`), and when it last took an event."""
+
+    __tablename__ = "sink_state"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    error: Mapped[str | None]
+    next_try_at: Mapped[str | None]
+    delivered_at: Mapped[str | None]
 
 
 class SourceState(Base):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection
 
+from daemon.store.consistency import Problem
 from daemon.store.database import open_engine, reading, writing
 from daemon.store.migrate import run_migrations
 
@@ -25,16 +26,19 @@ def promised() -> Parts:
         engine.dispose()
 
 
-def misshapen(connection: Connection, wanted: Parts) -> Iterator[str]:
-    """Yield, with the remedy, what is missing or altered; what somebody added is theirs."""
+def misshapen(connection: Connection, wanted: Parts) -> Iterator[Problem]:
+    """Yield what is missing or altered; what somebody added is theirs."""
     found = _parts(connection)
     for part, statement in wanted.items():
         kind, name = part
         if part not in found:
-            yield f"{kind} {name} is missing; make it again: {statement}"
+            yield Problem(
+                f"{kind} {name} is missing", 1, f"makes it again: {statement}", (statement,)
+            )
         elif found[part] != statement:
-            remedy = f"DROP {kind.upper()} {name}; {statement}"
-            yield f"{kind} {name} was altered; make it anew: {remedy}"
+            drop = f"DROP {kind.upper()} {name}"
+            remedy = f"makes it anew: {drop}; {statement}"
+            yield Problem(f"{kind} {name} was altered", 1, remedy, (drop, statement))
 
 
 def _parts(connection: Connection) -> Parts:

@@ -106,6 +106,8 @@ class LabelWords:
     def take(self, words: Iterable[Word], now: str) -> Taken:
         """Take words in; of those on one file the last counts."""
         latest = {word.path: word for word in words}
+        if not latest:
+            return Taken(0, (), ())
         waiting, unknown, plain, changed = [], [], [], 0
         with writing(self._engine) as connection:
             versions = _versions(connection, list(latest))

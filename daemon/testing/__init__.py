@@ -14,6 +14,14 @@ from daemon.testing.process import (
     until,
     workers_of,
 )
+from daemon.testing.sinks import (
+    Posted,
+    Receiver,
+    StubSink,
+    check_sink,
+    make_event,
+    running_receiver,
+)
 from daemon.testing.stubs import (
     CLASSES,
     BrightnessOptions,
@@ -32,12 +40,18 @@ __all__ = [
     "BrightnessRuntime",
     "DaemonProcess",
     "ManualClock",
+    "Posted",
+    "Receiver",
     "RecordingIntake",
     "StubExecutor",
+    "StubSink",
     "check_gate",
+    "check_sink",
     "daemon_process",
+    "make_event",
     "make_evidence",
     "running_daemon",
+    "running_receiver",
     "stub_bundle",
     "tiny_bundle",
     "until",

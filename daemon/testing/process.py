@@ -52,7 +52,7 @@ class DaemonProcess:
 
     It serves what was deployed (`deploy`), else the bundled model. `settings` are keys of
     `config.yaml` in place of the defaults here: runtime `brightness`, an inotify watch of
-    `inbox`, no retraining. Standard error goes to `daemon.log`.
+    `inbox`, no retraining, no metrics. Standard error goes to `daemon.log`.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
@@ -74,6 +74,7 @@ class DaemonProcess:
             "plugins": ["daemon.testing.stubs"],
             "runtime": "brightness",
             "retrain": {"strategy": None},
+            "metrics": {"port": None},
         }
         # JSON is YAML.
         self.config.write_text(json.dumps({**defaults, **settings}, indent=1) + "\n", "utf-8")

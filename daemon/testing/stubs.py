@@ -42,6 +42,10 @@ class ManualClock:
         """Move on."""
         self._elapsed += seconds
 
+    def set_by(self, seconds: float) -> None:
+        """Set the wall clock forward, or back; what has elapsed stays."""
+        self._now += seconds
+
 
 class RecordingIntake:
     """An `Intake` that keeps what a source hands in: what is there now, alarms, listings."""
@@ -141,12 +145,15 @@ class BrightnessRuntime:
         """Read the classes from the manifest; the model file is not looked into."""
         import numpy as np
 
-        count = len(read_manifest(bundle).classes)
+        manifest = read_manifest(bundle)
+        count = len(manifest.classes)
 
         def score(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
             time.sleep(self._options.batch_s)
             bands = (images.mean(axis=(1, 2, 3)) * count / 256).astype(int)
-            sure = np.full((len(images), count), 0.1 / max(1, count - 1), np.float32)
+            # Nothing is ever new to it.
+            sure = np.zeros((len(images), count + manifest.has_novelty), np.float32)
+            sure[:, :count] = 0.1 / max(1, count - 1)
             sure[np.arange(len(images)), bands] = 0.9
             return sure
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.domain import ImageFacts
+from daemon.feature_files import INDEX, PART, ROWS, mark_used
+from daemon.lock import locked_folder
 
 SHARD_BYTES = 32 << 20
-_ROWS, _INDEX, _PART = ".npy", ".jsonl", ".part"
 
 
 def cache_key(**what: Any) -> str:
@@ -68,6 +69,7 @@ class FeatureCache:
     def __post_init__(self) -> None:
         """Make the folder, clear away what killed writers left, and read what is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        mark_used(self.folder)
         self._clean()
         self.refresh()
 
@@ -82,7 +84,7 @@ class FeatureCache:
 
     def refresh(self) -> None:
         """Read shards that were added since; damaged ones are passed over."""
-        for index in sorted(self.folder.glob(f"*{_INDEX}")):
+        for index in sorted(self.folder.glob(f"*{INDEX}")):
             if index.name not in self._met:
                 self._met.add(index.name)
                 with contextlib.suppress(OSError, ValueError, TypeError):
@@ -92,9 +94,9 @@ class FeatureCache:
         """Write one shard, all of it or nothing; raises `OSError` when the disk is full."""
         name = uuid.uuid4().hex
         lines = "".join(json.dumps(asdict(each)) + "\n" for each in facts)
-        with self._locked(fcntl.LOCK_SH):
-            self._publish(name + _ROWS, lambda file: np.save(file, rows))
-            self._publish(name + _INDEX, lambda file: file.write(lines.encode()))
+        with locked_folder(self.folder, fcntl.LOCK_SH):
+            self._publish(name + ROWS, lambda file: np.save(file, rows))
+            self._publish(name + INDEX, lambda file: file.write(lines.encode()))
         self.refresh()
 
     def take(self, sha256s: Collection[str]) -> Rows:
@@ -108,7 +110,7 @@ class FeatureCache:
 
     def _read(self, index: Path) -> None:
         entries = [ImageFacts(**json.loads(line)) for line in index.read_text("utf-8").splitlines()]
-        rows = np.load(index.with_suffix(_ROWS), mmap_mode="r")
+        rows = np.load(index.with_suffix(ROWS), mmap_mode="r", allow_pickle=False)
         if rows.shape != (len(entries), *self.shape) or rows.dtype != np.float16:
             return
         for row, facts in enumerate(entries):
@@ -117,7 +119,7 @@ class FeatureCache:
         self._shards.append(rows)
 
     def _publish(self, name: str, write: Any) -> None:
-        part = self.folder / (name + _PART)
+        part = self.folder / (name + PART)
         try:
             with part.open("wb") as file:
                 write(file)
@@ -129,18 +131,12 @@ class FeatureCache:
 
     def _clean(self) -> None:
         """Remove halves of shards, unless somebody is writing now."""
-        with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            for rows in self.folder.glob(f"*{_ROWS}"):
-                if not rows.with_suffix(_INDEX).exists():
+        with (
+            contextlib.suppress(BlockingIOError),
+            locked_folder(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ):
+            for rows in self.folder.glob(f"*{ROWS}"):
+                if not rows.with_suffix(INDEX).exists():
                     rows.unlink()
-            for part in self.folder.glob(f"*{_PART}"):
+            for part in self.folder.glob(f"*{PART}"):
                 part.unlink()
-
-    @contextlib.contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, how)
-            yield
-        finally:
-            os.close(handle)

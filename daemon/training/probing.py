@@ -194,12 +194,14 @@ def _affordable_folds(
 def extract(front: "keras.Model", items: Sequence[ItemT], bench: Bench) -> Features[ItemT]:
     """Return features of the recipe's backbone, as `front` has them, through the lasting cache."""
     recipe = bench.recipe
+    decoded = {} if bench.limits.scaled else {"scaled": False}
     cache = open_cache(
         front,
         bench.features,
         backbone=recipe.backbone.name,
         options=dict(recipe.backbone_options),
         geometry=str(recipe.geometry),
+        **decoded,
     )
     return extract_features(front, items, recipe.geometry, bench.limits, cache, bench.progress)
 

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,11 +19,12 @@ from daemon.contracts import Executor, Factory, Options, WorkerSetup
 from daemon.domain import Batch, BatchResult
 from daemon.errors import RuntimeLoadError
 from daemon.hookspecs import hookimpl
-from daemon.worker_main import READY, main
+from daemon.worker_main import READY, Answer, main
 
 _START_S = 300.0
 _INFERENCE_S = 60.0
 _WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _log = logging.getLogger("classifyd")
 
 
@@ -58,6 +60,7 @@ class _Process:
         except OSError as error:
             raise RuntimeLoadError(f"no worker process can be started: {error}") from error
         theirs.close()
+        self._has_hung = False
 
     def await_ready(self) -> None:
         """Wait until the worker is warm; raises `RuntimeLoadError` with its own words."""
@@ -75,12 +78,13 @@ class _Process:
             answer = self._answer(deadline_s)
         except OSError:
             answer = None
-        match answer:
-            case (BatchResult() as result, bool(is_last)):
-                if is_last:
-                    self.kill()
-                return result
-        return BatchResult(batch, failure=f"the worker {self._end(deadline_s)}")
+        if isinstance(answer, Answer):
+            if answer.last is not None:
+                _log.warning("a worker is replaced: %s", answer.last)
+                self.kill()
+            return BatchResult(batch, answer.outcomes, answer.failure, took=answer.took)
+        failure = f"the worker {self._end(deadline_s)}"
+        return BatchResult(batch, failure=failure, is_crash=self._is_own_fault())
 
     def _answer(self, timeout_s: float) -> object:
         ready: list[object] = list(wait([self._pipe, self._process.sentinel], timeout_s))
@@ -107,12 +111,26 @@ class _Process:
     def _end(self, waited_s: float) -> str:
         """End a worker that gave no answer, and say what was the matter with it."""
         self._process.join(1.0)  # a dying process closes its pipe a little before it is dead
-        hung = self._process.is_alive()
+        self._has_hung = self._process.is_alive()
         self.kill()
         code = self._process.exitcode or 0
-        if hung:
+        if self._has_hung:
             return f"gave no answer in {waited_s:g} s"
-        return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        if code == -signal.SIGALRM:
+            return "hung in a decoder (decode.timeout_s)"
+        return f"was killed by signal {_named(-code)}" if code < 0 else f"ended with code {code}"
+
+    def _is_own_fault(self) -> bool:
+        """Tell whether the process died of what it did; one killed for memory may not have."""
+        return self._has_hung or -(self._process.exitcode or 0) not in _FROM_OUTSIDE
+
+
+def _named(number: int) -> str:
+    """Write a signal as `11 (SIGSEGV)`."""
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
 
 
 class LocalExecutor:

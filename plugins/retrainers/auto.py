@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from daemon.contracts import Factory, Options, Retrainer
+from daemon.contracts import Factory, Options, PeerName, Retrainer
 from daemon.errors import OverBudget, TrainingError
 from daemon.hookspecs import hookimpl
 from daemon.learning.schedule import History, Plan, propose
@@ -23,12 +23,12 @@ _DOUBT = 2.0  # standard errors: 19 of 20 differences that are none stay below
 class AutoOptions(Options):
     """What is tried."""
 
-    strategies: tuple[str, ...] = Field(
+    strategies: tuple[PeerName, ...] = Field(
         ("probe", "finetune", "recipe"),
         min_length=1,
         description="strategies that are tried, in this order while the budget lasts",
     )
-    favourite: str = Field(
+    favourite: PeerName = Field(
         "finetune", description="strategy that is taken unless another is clearly better"
     )
     favourite_from: int = Field(
@@ -36,6 +36,13 @@ class AutoOptions(Options):
         ge=0,
         description="images of the rarest class from which on it is; below, the first one",
     )
+
+    @field_validator("strategies")
+    @classmethod
+    def _others(cls, strategies: tuple[str, ...]) -> tuple[str, ...]:
+        if "auto" in strategies:
+            raise ValueError("auto cannot try itself; name other retrainers")
+        return strategies
 
 
 class Auto:

@@ -1,13 +1,7 @@
-"""The `keras` runtime: a bundle's model as one frozen TensorFlow graph.
-
-The graph is traced once with a free batch dimension and its variables are folded in as
-constants, which lets TensorFlow merge batch normalisation into the convolutions before it
-(a third faster than the traced model on a processor). Batches are padded to few sizes: each new
-size costs memory and set-up in the libraries below, each odd one never seen again.
-"""
+"""The `keras` runtime: a bundle's model as one frozen TensorFlow graph."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,15 +11,13 @@ from daemon.artifacts import MODEL_FILE, read_manifest
 from daemon.classifier import load_model
 from daemon.contracts import Executable, Factory, Options, Runtime
 from daemon.errors import BundleError, RuntimeLoadError
+from daemon.frozen import FrozenGraph, freeze
 from daemon.hookspecs import hookimpl
 from daemon.manifest import Manifest
 from daemon.quiet import import_keras
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    import tensorflow as tf
-    from numpy.typing import NDArray
 
 
 class KerasOptions(Options):
@@ -55,55 +47,9 @@ class KerasRuntime:
         _configure(self._options.intra_threads)
         model = load_model(bundle / MODEL_FILE, manifest.modules)
         _check(model, manifest, bundle)
-        shape = (manifest.geometry.height, manifest.geometry.width, 3)
-        executable = FrozenGraph(_freeze(model), batch_sizes(max_batch), shape)
+        executable = FrozenGraph(freeze(model), max_batch)
         executable.warm_up()
         return executable
-
-
-class FrozenGraph:
-    """Callable on any number of images: sliced to the largest batch, padded to the next size."""
-
-    def __init__(
-        self,
-        graph: "tf.types.experimental.ConcreteFunction",
-        sizes: Sequence[int],
-        shape: Sequence[int],
-    ) -> None:
-        self._graph = graph
-        self._sizes = tuple(sizes)
-        self._shape = tuple(shape)
-
-    def __call__(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-        """Score `uint8[N, H, W, 3]` as `float32[N, C]`, N from 1."""
-        import numpy as np
-
-        step = self._sizes[-1]
-        parts = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
-        return np.concatenate(parts)
-
-    def warm_up(self) -> None:
-        """Run the smallest and the largest batch, so that a lack of memory shows now."""
-        import numpy as np
-
-        for size in {self._sizes[0], self._sizes[-1]}:
-            self._run(np.zeros((size, *self._shape), np.uint8))
-
-    def _run(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-        import numpy as np
-        import tensorflow as tf
-
-        count = len(images)
-        size = next(size for size in self._sizes if size >= count)
-        padded = np.pad(images, [(0, size - count), (0, 0), (0, 0), (0, 0)])
-        (scores,) = self._graph(tf.constant(padded))
-        return np.asarray(scores.numpy()[:count])
-
-
-def batch_sizes(max_batch: int) -> list[int]:
-    """Return the powers of two below `max_batch`, and `max_batch`: 1, 2, 4, …"""
-    powers = (2**exponent for exponent in range(max_batch.bit_length()))
-    return [*(power for power in powers if power < max_batch), max_batch]
 
 
 def _configure(intra_threads: int) -> None:
@@ -134,15 +80,6 @@ def _check(model: "keras.Model", manifest: Manifest, bundle: Path) -> None:
             f" {found[1]}, its manifest says uint8{expected[0]} and {expected[1]}"
             f" ({len(manifest.classes)} classes, {manifest.reading}); train the model again"
         )
-
-
-def _freeze(model: "keras.Model") -> "tf.types.experimental.ConcreteFunction":
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    traced = tf.function(lambda images: model(images, training=False), autograph=False)
-    images = tf.TensorSpec(model.input_shape, tf.uint8)
-    return convert_variables_to_constants_v2(traced.get_concrete_function(images))
 
 
 @hookimpl

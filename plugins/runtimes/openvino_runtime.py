@@ -1,9 +1,7 @@
 """The `openvino` runtime: a bundle compiled for this processor, served without TensorFlow."""
 
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping
-from importlib import metadata
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +10,13 @@ from pydantic import Field, JsonValue
 from daemon.contracts import Executable, Factory, Options, Runtime
 from daemon.errors import RuntimeLoadError
 from daemon.hookspecs import hookimpl
+from daemon.processor import has_bf16, processor
+from plugins.runtimes._installed import load, uncompiled, version_of
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     from numpy.typing import NDArray
+    from tensorflow.types.experimental import ConcreteFunction
 
 _MODEL = "model.xml"
 
@@ -47,21 +47,18 @@ class OpenVinoRuntime:
 
         Raises `RuntimeLoadError` where OpenVINO is not installed.
         """
-        try:
-            version = metadata.version("openvino")  # importing it would cost the daemon 25 MB
-        except metadata.PackageNotFoundError as error:
-            raise _missing(error) from error
+        version = version_of("openvino", self.name, "openvino")
         return {"openvino": version, **self._options.model_dump()}
 
-    def compile(self, model: "keras.Model", folder: Path) -> None:
+    def variants(self) -> Sequence[Mapping[str, JsonValue]]:
+        """Return the option of 16-bit numbers where the processor has them."""
+        return [{"precision": "bf16"}] if has_bf16(processor()["flags"]) else []
+
+    def compile(self, graph: "ConcreteFunction", folder: Path) -> None:
         """Write the model in OpenVINO's own format into the folder."""
         openvino = _openvino()
-        with tempfile.TemporaryDirectory(dir=folder) as saved:
-            # The one way in that was quick and right for every network tried.
-            model.export(saved, format="tf_saved_model", verbose=False)
-            openvino.save_model(
-                openvino.convert_model(saved), folder / _MODEL, compress_to_fp16=False
-            )
+        model = openvino.convert_model(graph.graph.as_graph_def())
+        openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
 
     def open(self, folder: Path, max_batch: int) -> Executable:
         """Load what `compile` wrote and run it once; raises `RuntimeLoadError`."""
@@ -69,7 +66,7 @@ class OpenVinoRuntime:
 
         openvino = _openvino()
         settings = {
-            "INFERENCE_PRECISION_HINT": self._options.precision,
+            "INFERENCE_PRECISION_HINT": self._options.precision,  # its own default may be bf16
             "INFERENCE_NUM_THREADS": self._options.threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
@@ -91,28 +88,14 @@ class OpenVinoRuntime:
 
     def load(self, bundle: Path, max_batch: int) -> Executable:
         """Refuse: a bundle is compiled first."""
-        raise RuntimeLoadError(
-            f"runtime openvino: {bundle} is not compiled for this machine;"
-            " run `classifyd models compile`"
-        )
+        raise uncompiled(self.name, bundle)
 
 
 def _openvino() -> Any:
     # Without this module OpenVINO has nothing to report to its makers with, and falls back to a
     # stub of its own: nothing is sent anywhere.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino
-    except ImportError as error:
-        raise _missing(error) from error
-    return openvino
-
-
-def _missing(error: ImportError) -> RuntimeLoadError:
-    return RuntimeLoadError(
-        f"runtime openvino: OpenVINO is not installed here ({error});"
-        " install it with `pip install openvino`, or set `runtime: keras`"
-    )
+    return load("openvino", OpenVinoRuntime.name, "openvino")
 
 
 @hookimpl

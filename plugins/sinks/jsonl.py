@@ -8,15 +8,17 @@ from typing import BinaryIO
 
 from pydantic import Field, field_validator
 
-from daemon.contracts import ConfigPath, Factory, Options, Sink
+from daemon.contracts import ConfigPath, Factory, Needs, Sink
 from daemon.domain import Event
+from daemon.durable import make_folder, sync
 from daemon.hookspecs import hookimpl
+from plugins.sinks._wanted import EventOptions, as_json
 
 BLOCK = 65_536
 START = b'{"event_id": '
 
 
-class JsonlOptions(Options):
+class JsonlOptions(EventOptions):
     """Where the lines go, and when a new file is begun."""
 
     path: ConfigPath = Field(description="The file; its folder is made when it is missing.")
@@ -43,17 +45,20 @@ class JsonlSink:
     """
 
     def __init__(self, options: JsonlOptions) -> None:
+        self._options = options
         self._path = options.path
         self._max_bytes = None if options.max_mb is None else int(options.max_mb * 1_000_000)
         self._file: BinaryIO | None = None
         self._last: tuple[int, str] | None = None
 
     def publish(self, event: Event) -> None:
-        """Append the event unless the file has it; raises `OSError` when that fails."""
+        """Append a wanted event unless the file has it; raises `OSError` when that fails."""
+        if not self._options.wants(event):
+            return
         try:
             file = self._current()
             if not self._has(event):
-                _append(file, _line(event))
+                _append(file, as_json(event) + b"\n")
                 self._last = event.event_id, event.at
         except OSError:
             # Half a line may be in the file now: opening it again mends that.
@@ -78,7 +83,7 @@ class JsonlSink:
             self.close()
         if self._file and self._is_full(self._file):
             self.close()
-            self._path.replace(self._old)
+            self._path.replace(self._old)  # synced with the new file's name
         if self._file is None:
             self._file = self._open()
         return self._file
@@ -93,8 +98,9 @@ class JsonlSink:
         return self._max_bytes is not None and os.fstat(file.fileno()).st_size >= self._max_bytes
 
     def _open(self) -> BinaryIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         file = self._path.open("ab+", buffering=0)
+        sync(self._path.parent)
         _mend(file)
         self._last = _last_event(file) or self._last or self._last_of_old()
         return file
@@ -108,14 +114,6 @@ class JsonlSink:
     @property
     def _old(self) -> Path:
         return self._path.with_name(f"{self._path.name}.1")
-
-
-def _line(event: Event) -> bytes:
-    """Write an event as valid UTF-8; bytes of a name that are none become `\\udcXX` escapes."""
-    head = {"event_id": event.event_id, "kind": event.kind, "at": event.at}
-    # Twice: the first fixes the order, the second wins over a payload's key of the same name.
-    text = json.dumps({**head, **event.payload, **head}, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _append(file: BinaryIO, line: bytes) -> None:
@@ -167,4 +165,9 @@ def _lines_backwards(file: BinaryIO) -> Iterator[bytes]:
 @hookimpl
 def register_sinks() -> Iterable[Factory[Sink]]:
     """Offer JSON lines."""
-    return [Factory("jsonl", JsonlSink, JsonlOptions, "events as JSON lines in a file")]
+    summary = "events as JSON lines in a file"
+    return [Factory("jsonl", JsonlSink, JsonlOptions, summary, _needs)]
+
+
+def _needs(options: JsonlOptions) -> Needs:
+    return Needs(writes=(options.path.parent,))

@@ -21,9 +21,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 """How often the root and `stop` are looked at while nothing happens."""
 
-GATHER_S = 0.05
-"""News is left to gather for so long: created and closed then is one sighting."""
-
 REST = 10
 """After a listing, how many times its own duration passes before a loss may cause the next."""
 
@@ -67,7 +64,7 @@ class Follower:
         self._told = ""
         self._trouble: str | None = ""  # not asked yet, so that an old alarm is cleared
         self._unread: set[bytes] = set()
-        self._due = self._renew = self._rested = clock()
+        self._due = self._renew = self._rested = self._looked = clock()
 
     def run(self) -> None:
         """Report until stopped; returns well within a second of that."""
@@ -85,8 +82,17 @@ class Follower:
             self._arm()
         if self._clock() >= self._due:
             self._list()
-        elif self._hints.wait(TICK_S) and not self._stop.wait(GATHER_S):
-            self._report(self._hints.take())
+        else:
+            self._hints.wait(TICK_S)
+            self._report(self._hints.take(unsure=self._is_time_for_the_unsure()))
+
+    def _is_time_for_the_unsure(self) -> bool:
+        """Tell whether a tick has passed: a file that is created now is most often closed soon."""
+        now = self._clock()
+        if now < self._looked + TICK_S:
+            return False
+        self._looked = now
+        return True
 
     def _present(self) -> bool:
         """Check the root; on a change tell the intake, and stop watching what is gone."""
@@ -184,14 +190,18 @@ class Follower:
     def _report(self, hints: dict[bytes, Hint]) -> None:
         """Look at every hinted path; what the disk says counts, not what the event said."""
         covered = {path: hint for path, hint in hints.items() if self._tree.covers(path)}
-        came = (path for path, hint in covered.items() if hint is Hint.FOLDER)
-        folders = {path for path in came if self._tree.is_folder(path)}
-        self._report_folders(folders)
+        folders = {
+            path: hint is Hint.WHOLE_FOLDER
+            for path, hint in covered.items()
+            if hint in (Hint.FOLDER, Hint.WHOLE_FOLDER) and self._tree.is_folder(path)
+        }
+        for whole in (True, False):
+            self._report_folders({path for path in folders if folders[path] is whole}, whole)
         self._report_files({p: hint for p, hint in covered.items() if p not in folders})
 
-    def _report_folders(self, folders: set[bytes]) -> None:
+    def _report_folders(self, folders: set[bytes], whole: bool) -> None:
         for folder in filter(self._tree.enters, _outermost(folders)):
-            walk = Walk(self._tree, folder, self._stop.is_set)
+            walk = Walk(self._tree, folder, self._stop.is_set, whole)
             for chunk in walk.chunks():
                 self._intake.found(chunk)
             self._note_unread(self._unread | set(walk.unread))

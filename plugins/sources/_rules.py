@@ -120,13 +120,13 @@ class Rules:
         _, dot, suffix = name.lower().rpartition(b".")
         if dot and suffix in TEMPORARY_SUFFIXES:
             return f"*.{suffix.decode()}"
-        found = self._odd_names.match(os.fsdecode(name))
+        found = self._odd_names.match(name)
         return TEMPORARY_NAMES[found.lastindex - 1] if found and found.lastindex else None
 
     @cached_property
-    def _odd_names(self) -> re.Pattern[str]:
+    def _odd_names(self) -> re.Pattern[bytes]:
         alternatives = "|".join(f"({translate(pattern)})" for pattern in TEMPORARY_NAMES)
-        return re.compile(alternatives, re.IGNORECASE)
+        return re.compile(alternatives.encode(), re.IGNORECASE)
 
 
 def _parts(relative: bytes) -> list[str]:

@@ -6,9 +6,10 @@ Paths are bytes throughout, so that names which are no valid UTF-8 keep their id
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+from daemon.below import folder_of
 from daemon.domain import FileStat, Sighting
 from daemon.errors import ClassifydError
 from daemon.text import display_path, printable
@@ -16,6 +17,9 @@ from plugins.sources._rules import Rules
 
 CHUNK = 500
 """Sightings handed over at once: few enough for a short transaction."""
+
+LONGEST = 4096
+"""Bytes of a path, from which on the kernel takes it in no call."""
 
 OTHER_KINDS = (
     (stat.S_ISLNK, "symbolic link: what it leads to is seen where it lies, if that is watched"),
@@ -57,7 +61,7 @@ class Tree:
         walk = Walk(self, path)
         seen = None if is_folder else self.sight(path)
         for chunk in walk.chunks() if is_folder else [[seen] if seen else []]:
-            yield [replace(one, ignored=one.ignored or barred) for one in chunk]
+            yield [one._replace(ignored=one.ignored or barred) for one in chunk]
         walk.require_all()
 
     def is_folder(self, path: bytes) -> bool:
@@ -67,34 +71,57 @@ class Tree:
         except OSError:
             return False
 
+    @contextmanager
+    def opened(self, folder: bytes) -> Iterator[int]:
+        """Hold a folder of the tree open, if none on the way to it has become a link."""
+        with folder_of(folder + b"/.", self.root) as (handle, name):
+            readable = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handle)
+        try:
+            yield readable
+        finally:
+            os.close(readable)
+
     def sight(self, path: bytes, whole: bool = False) -> Sighting | None:
         """Look at one path; None when no file is there (any more). Raises `OSError` if unsure."""
         try:
-            status = os.lstat(path)
+            with folder_of(path, self.root) as (folder, name):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return None if stat.S_ISDIR(status.st_mode) else self.judge(path, status, whole)
 
     def judge(self, path: bytes, status: os.stat_result, whole: bool = False) -> Sighting:
         """Make a sighting of anything but a folder, from its `lstat`; nothing is opened."""
-        reason = next((words for test, words in OTHER_KINDS if test(status.st_mode)), None)
+        reason = None if stat.S_ISREG(status.st_mode) else _other_kind(status.st_mode)
+        if reason is None and len(path) >= LONGEST:
+            reason = f"path of {LONGEST:,} bytes or more, which no program can open"
         reason = reason or self.rules.keeps_out(self.relative(path))
         return Sighting(path, FileStat.of(status), whole and reason is None, reason)
+
+
+def _other_kind(mode: int) -> str | None:
+    return next((words for test, words in OTHER_KINDS if test(mode)), None)
 
 
 class Walk:
     """One pass over a folder of the tree, following no symbolic link.
 
     `unread` lists what could not be read; `halted` is asked now and then whether to give up.
+    `whole`: the folder was renamed into place, so that its files are taken for finished.
     """
 
     def __init__(
-        self, tree: Tree, folder: bytes, halted: Callable[[], bool] = lambda: False
+        self,
+        tree: Tree,
+        folder: bytes,
+        halted: Callable[[], bool] = lambda: False,
+        whole: bool = False,
     ) -> None:
         self.unread: list[bytes] = []
         self._tree = tree
         self._folder = folder
         self._halted = halted
+        self._whole = whole
         self._finished = False
 
     @property
@@ -128,27 +155,27 @@ class Walk:
                 if self._halted():
                     return
                 if not stat.S_ISDIR(status.st_mode):
-                    yield self._tree.judge(path, status)
+                    yield self._tree.judge(path, status, self._whole)
                 elif self._tree.enters(path):
                     folders.append(path)
         self._finished = True
 
     def _entries(self, folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield what the folder holds; what vanishes meanwhile is not there, and no error."""
+        begin = folder.rstrip(b"/") + b"/"
         try:
-            with os.scandir(folder) as entries:
+            with self._tree.opened(folder) as handle, os.scandir(handle) as entries:
                 for entry in entries:
-                    if status := self._status(entry):
-                        yield entry.path, status
+                    path = begin + os.fsencode(entry.name)
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    except OSError:
+                        self.unread.append(path)
+                    else:
+                        yield path, status
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:
             self.unread.append(folder)
-
-    def _status(self, entry: "os.DirEntry[bytes]") -> os.stat_result | None:
-        try:
-            with suppress(FileNotFoundError):
-                return entry.stat(follow_symlinks=False)
-        except OSError:
-            self.unread.append(entry.path)
-        return None

@@ -100,7 +100,7 @@ class InotifyWatch:
             except OSError:
                 self._hints.lose()
             # After the watches: what comes meanwhile is seen twice, not never.
-            self._hints.add(path, Hint.FOLDER)
+            self._hints.add(path, Hint.WHOLE_FOLDER if event.is_moved_to else Hint.FOLDER)
 
     def _cover(self, top: bytes) -> None:
         """Watch a folder and all inside; those that vanish meanwhile need no watch."""

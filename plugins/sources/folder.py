@@ -79,6 +79,7 @@ class FolderSource:
 
     def __init__(self, options: FolderOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self.title = options.title
+        self.root: Path | None = options.path
         self._options = options
         self._clock = clock
         rules = Rules(options.include, options.ignore, options.temporary_names)
