@@ -32,8 +32,8 @@ def bundled():
 
 def test_the_network_is_the_documented_one():
     net = Compact().build(64, 64, "none")
-    assert net.output_shape == (None, 4, 4, 512)
-    assert net.count_params() == 1_713_888
+    assert net.output_shape == (None, 4, 4, 992)
+    assert net.count_params() == 1_715_872
 
 
 def test_the_bundle_verifies_and_stays_small():
