@@ -128,14 +128,14 @@ def _files(folder: Path, count: int, say: Say) -> Sequence[Cell]:
     daemon = Daemon(folder / "daemon", model.bundle)
     with daemon:  # it makes the database, and the compiled form
         pass
-    known_files(daemon.database, str(daemon.inbox), list(_made(daemon.inbox, count)))
+    known_files(daemon.database, daemon.inbox.name, list(_made(daemon.inbox, count)))
     say(f"growth: {count:,} files are made")
     with closing(sqlite3.connect(daemon.database, isolation_level=None)) as connection:
         connection.execute("UPDATE source_state SET listed_at = NULL")
     began = time.perf_counter()
     with daemon:
         listed = "SELECT 1 FROM source_state WHERE listed_at IS NOT NULL AND title = ?"
-        until(lambda: daemon.query(listed, str(daemon.inbox)), _LISTED_S, "the folder is listed")
+        until(lambda: daemon.query(listed, daemon.inbox.name), _LISTED_S, "the folder is listed")
         seconds = time.perf_counter() - began
         processes = [daemon.pid, *children(daemon.pid)]
         before = cpu_seconds(processes)

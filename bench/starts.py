@@ -29,7 +29,7 @@ def measure(plan: Plan, say: Say) -> Section:
         pictures = photographs(folder / "pictures", _IMAGES)
         model = make_model(MOBILENET, folder / "bundles")
         rows = []
-        for runtime in ("keras", *RUNTIMES):
+        for runtime in ("keras", *(plan.runtimes or RUNTIMES)):
             rows.append(_row(folder / runtime, model, pictures, runtime, plan.repeats))
             say(f"starts: {runtime}: READY in {rows[-1][2]:.2f} s, {rows[-1][5]:.0f} MB")
     notes = (

@@ -1,5 +1,6 @@
 """Runtimes: any number of images in, Keras' own scores out, memory flat."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -159,3 +160,24 @@ def test_registering_loads_nothing_heavy():
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_onnx_runtime_writes_nothing_of_its_own_and_tells_nobody(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from plugins.runtimes.onnx_runtime import OnnxOptions, OnnxRuntime\n"
+        "try:\n    OnnxRuntime(OnnxOptions()).open(Path('/nowhere'), 1)\n"
+        "except Exception:\n    print('onnxruntime' in sys.modules)"
+    )
+    places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env=environment | places,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), list(tmp_path.iterdir())) == ("True", [])

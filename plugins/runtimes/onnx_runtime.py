@@ -1,5 +1,6 @@
 """The `onnx` runtime: a bundle as an ONNX file, executed by ONNX Runtime."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,8 @@ class OnnxRuntime:
         """Load what `compile` wrote and run it once; raises `RuntimeLoadError`."""
         import numpy as np
 
+        # It would write below the home and to the temporary folder, and tell its maker of its use.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         library, path = load("onnxruntime", self.name, _INSTALL), folder / _MODEL
         options = library.SessionOptions()
         options.intra_op_num_threads = self._options.threads
