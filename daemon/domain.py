@@ -107,9 +107,11 @@ class ImageFacts:
     phash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One class and how sure the model is of it, calibrated, 0 to 1."""
+class Score(NamedTuple):
+    """One class and how sure the model is of it, calibrated, 0 to 1.
+
+    A named tuple, since each image sends several from its worker.
+    """
 
     label: str
     confidence: float

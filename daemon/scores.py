@@ -90,8 +90,10 @@ def verdicts(
     if reading == "independent":
         counts = np.maximum(counts, (confidences >= counting).sum(axis=1))
     unknown = is_unknown(confidences, novelty, limits)
-    rows = zip(confidences, counts, unknown, strict=True)
-    return [_verdict(row, classes, count, bool(strange)) for row, count, strange in rows]
+    order = np.argsort(-confidences, axis=1, kind="stable")[:, : counts.max(initial=0)]
+    sure = np.take_along_axis(confidences, order, axis=1)
+    columns = (order, sure, counts, unknown)
+    return [_verdict(classes, *row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
 def is_unknown(
@@ -107,10 +109,14 @@ def is_unknown(
 
 
 def _verdict(
-    row: NDArray[np.float32], classes: Sequence[str], count: int, is_unknown: bool
+    classes: Sequence[str],
+    order: Sequence[int],
+    confidences: Sequence[float],
+    count: int,
+    is_unknown: bool,
 ) -> Verdict:
-    order = np.argsort(-row, kind="stable")[:count]
-    top = tuple(Score(classes[index], round(float(row[index]), 6)) for index in order)
+    best = zip(order[:count], confidences[:count], strict=True)
+    top = tuple(Score(classes[index], round(confidence, 6)) for index, confidence in best)
     return Verdict(top[0].label, top[0].confidence, top, is_unknown)
 
 

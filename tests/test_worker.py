@@ -109,7 +109,7 @@ def test_each_file_gets_the_verdict_of_its_own_pixels(make, model, tmp_path):
 def test_a_large_batch_goes_through_the_model_in_portions_of_the_best_size(make, model, tmp_path):
     paths = [put(tmp_path / f"{n}.png", png(n * 20, 12 + n)) for n in range(10)]
     paths[3].write_bytes(paths[0].read_bytes())
-    result = make(size=4).process(batch(*paths))
+    result = make(size=4, threads=1).process(batch(*paths))
     assert model.calls == [3, 4, 2]
     assert kinds(result) == ["classified"] * 3 + ["known"] + ["classified"] * 6
     assert [outcome.file_id for outcome in result.outcomes] == list(range(1, 11))
