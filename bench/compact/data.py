@@ -19,7 +19,7 @@ LIMITS = DecodeLimits(
     max_memory_mb=1024,
     timeout_s=30.0,
     threads=1,
-    formats=frozenset({"JPEG", "PNG", "WEBP"}),
+    formats=frozenset({"jpeg", "png", "webp"}),
 )
 
 
@@ -54,8 +54,9 @@ def decoded(source: Path, size: int) -> dict[str, NDArray[np.generic]]:
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
     if source.is_dir():
-        for path in sorted(source.glob("*/*")):
-            yield path.parent.name, path.read_bytes()
+        for path in sorted([*source.glob("*"), *source.glob("*/*")]):
+            if path.is_file():
+                yield path.parent.name, path.read_bytes()
         return
     with zipfile.ZipFile(source) as archive:
         for name in sorted(archive.namelist()):
