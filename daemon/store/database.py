@@ -27,7 +27,7 @@ _PRAGMAS = (
     "journal_size_limit=8000000",  # and cut to so many bytes where it had to grow
     "foreign_keys=ON",
     f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
-    "cache_size=-16000",
+    "cache_size=-4000",  # kilobytes for each connection, and every thread has one
     "temp_store=MEMORY",
 )
 _DURABLE = "durable"

@@ -69,6 +69,8 @@ class OpenVinoRuntime:
             "INFERENCE_PRECISION_HINT": self._options.precision,  # its own default may be bf16
             "INFERENCE_NUM_THREADS": self._options.threads,
             "NUM_STREAMS": 1,
+            # It would bind the one thread of every worker to the same processor.
+            "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
