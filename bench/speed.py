@@ -123,7 +123,7 @@ def _turn(
     daemon: Daemon, rivals: Mapping[str, Rival], files: Sequence[Path], pictures: Sequence[Path]
 ) -> Turn:
     ran = daemon.run(files)
-    many = [pictures[number % len(pictures)] for number in range(len(files))]
+    many = [daemon.inbox / path.name for path in files]  # not a few again and again from the cache
     few = {"plain": list(pictures[:_PLAIN_IMAGES]), "dataset": list(pictures)}
     return Turn(ran, {way: rival.run(few.get(way, many)) for way, rival in rivals.items()})
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 READY = "ready"
 EXIT_REPLACED = 70
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's `mallopt`
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +182,7 @@ def _limit_memory(limits: DecodeLimits) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     # Pillow's large blocks come from mmap; give them back at once instead of fragmenting.
-    ctypes.CDLL(None).mallopt(-3, 1 << 20)
+    allocator = ctypes.CDLL(None)
+    allocator.mallopt(_M_MMAP_THRESHOLD, 1 << 22)
+    # Naming that also drops the other limit to 128 kB: every image would be paged in anew.
+    allocator.mallopt(_M_TRIM_THRESHOLD, 1 << 25)
