@@ -53,13 +53,20 @@ def make_folder(folder: Path) -> None:
 def publish(folder: Path, fill: Callable[[Path], None], place: Callable[[Path], object]) -> None:
     """Have a folder filled inside `folder`, synced, and renamed by `place`; nothing is seen of it
     before it is whole."""
-    make_folder(folder)
-    with locked_folder(folder, fcntl.LOCK_SH), _part(folder) as part:
+    with scratch(folder) as part:
         fill(part)
         for path in (*part.rglob("*"), part):
             sync(path)
         place(part)
         sync(folder)
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Give a folder inside `folder` that goes at the end of the block, or as a leftover."""
+    make_folder(folder)
+    with locked_folder(folder, fcntl.LOCK_SH), _part(folder) as part:
+        yield part
 
 
 def clean_leftovers(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from daemon.cli.carrying import export_model, import_model
 from daemon.cli.common import config_option, load_config, open_database
 from daemon.cli.compare import compare
 from daemon.cli.compiling import compile_model, row_lines, row_values, version_named
@@ -39,11 +40,13 @@ _COLUMNS = (
 
 @click.group()
 def models() -> None:
-    """List, train, compare, activate and roll back model versions."""
+    """List, train, compare, activate, roll back and carry model versions."""
 
 
 models.add_command(compare)
 models.add_command(compile_model)
+models.add_command(export_model)
+models.add_command(import_model)
 
 
 @models.command("list")
