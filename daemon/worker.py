@@ -63,6 +63,7 @@ class _Run:
     batch: Batch
     seen: Seen = field(default_factory=Seen)
     outcomes: list[Outcome] = field(default_factory=list)
+    scores: list["NDArray[np.float32]"] = field(default_factory=list)
     inference_s: float = 0.0
     portion: _Portion | None = None
 
@@ -107,7 +108,7 @@ class Worker:
         began, run = time.perf_counter(), _Run(batch)
         self._watch(run, self._pool.submit(self._lead, run))
         took = Took(time.perf_counter() - began - run.inference_s, run.inference_s)
-        return BatchResult(batch, tuple(_agreed(run.outcomes, batch)), took=took)
+        return BatchResult(batch, tuple(_agreed(self._with_verdicts(run), batch)), took=took)
 
     def _watch(self, run: _Run, lead: "Future[None]") -> None:
         """Wait for the thread that leads, but not for decoders that outstay their time."""
@@ -160,7 +161,7 @@ class Worker:
         done, begun = dict(portion.found), list(portion.started)  # threads given up may go on
         done |= {slot: self._late(portion.files[slot]) for slot in begun if slot not in done}
         decoded = time.perf_counter()
-        run.outcomes += self._score(done, portion.pixels)
+        self._score(run, done, portion.pixels)
         run.inference_s += time.perf_counter() - decoded
 
     def _room(self, count: int) -> "NDArray[np.uint8]":
@@ -201,15 +202,25 @@ class Worker:
             return replace(outcome, kind=OutcomeKind.UNREADABLE, reason=reason)
         return replace(outcome, image=image)
 
-    def _score(self, found: dict[int, Outcome], pixels: "NDArray[np.uint8]") -> tuple[Outcome, ...]:
+    def _score(self, run: _Run, found: dict[int, Outcome], pixels: "NDArray[np.uint8]") -> None:
         """Run the model over what was decoded, and nothing else."""
         slots = sorted(s for s, o in found.items() if o.kind is OutcomeKind.CLASSIFIED)
         if slots:
             images = pixels if len(slots) == len(pixels) else pixels[slots]
-            verdicts = self._read(self._executable(images))
-            for slot, verdict in zip(slots, verdicts, strict=True):
-                found[slot] = replace(found[slot], verdict=verdict)
-        return tuple(found[slot] for slot in sorted(found))
+            run.scores.append(np.array(self._executable(images)))  # its own memory comes again
+        run.outcomes += (found[slot] for slot in sorted(found))
+
+    def _with_verdicts(self, run: _Run) -> list[Outcome]:
+        """Read the scores of all portions at once: those of one image take as long as of many."""
+        if not run.scores:
+            return run.outcomes
+        verdicts = iter(self._read(np.concatenate(run.scores)))
+        return [
+            replace(outcome, verdict=next(verdicts))
+            if outcome.kind is OutcomeKind.CLASSIFIED
+            else outcome
+            for outcome in run.outcomes
+        ]
 
 
 def _agreed(outcomes: Sequence[Outcome], batch: Batch) -> Iterator[Outcome]:
