@@ -20,9 +20,8 @@ from daemon.preprocessing import Geometry
 from daemon.training.bench import Bench
 from daemon.training.challenger import HeadPart, Recipe
 from daemon.training.collect import Progress
+from daemon.training_leftovers import SCRATCH
 
-SCRATCH = "training-"
-"""What the names of scratch folders in the state folder begin with."""
 _FIRST_HEAD = Selection("softmax")
 
 

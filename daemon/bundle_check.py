@@ -13,7 +13,9 @@ from daemon.compiling import COMPILED
 from daemon.config import Settings
 from daemon.durable import LEFTOVERS
 from daemon.errors import BundleError
+from daemon.feature_files import PART
 from daemon.store.models import Models, Version
+from daemon.training_leftovers import SCRATCH
 
 _AWAY = "put its folder back from a backup"
 
@@ -101,6 +103,8 @@ def _leftovers(state_dir: Path) -> Iterator[BundleProblem]:
         "half-written bundles": state_dir.glob(f"models/{LEFTOVERS}"),
         "half-compiled models": state_dir.glob(f"{COMPILED}/*/{LEFTOVERS}"),
         "half-made backups": state_dir.glob("backups/*.part"),
+        "scratch folders of training": state_dir.glob(f"{SCRATCH}*"),
+        "half-written features": state_dir.glob(f"features/*/*{PART}"),
     }
     for what, found in places.items():
         if paths := list(found):

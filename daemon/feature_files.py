@@ -44,6 +44,16 @@ def mark_used(folder: Path) -> None:
         (folder / _USED).touch()
 
 
+def clean_halves(folder: Path) -> None:
+    """Remove the halves of shards that killed writers left, unless somebody is writing now."""
+    with contextlib.suppress(BlockingIOError), locked_folder(folder, _AT_ONCE):
+        for rows in folder.glob(f"*{ROWS}"):
+            if not rows.with_suffix(INDEX).exists():
+                rows.unlink()
+        for part in folder.glob(f"*{PART}"):
+            part.unlink()
+
+
 def excess(root: Path, most: int) -> list[Shard]:
     """Return the shards that must go for the folders below `root` to hold at most `most` bytes."""
     shards = sorted(_shards(root))

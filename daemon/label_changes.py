@@ -19,6 +19,7 @@ from daemon.run_record import end_dead_runs, training_alone
 from daemon.store.database import reading
 from daemon.store.label_changes import fingerprint
 from daemon.store.run_rows import Run, RunState, Standing, last_run, standing
+from daemon.training_leftovers import clear_leftovers
 from daemon.training_process import TrainingProcess
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class LabelChanges:
         self._changed = 0
         self._before: int | None = None
 
+    def clear(self) -> None:
+        """Clear away what runs left that were killed while the daemon was not there."""
+        with suppress(BusyError), training_alone(self._wiring, self._engine):
+            pass
+
     def settle(self) -> None:
         """Put new labelled images on their sides."""
         settle_sides(self._engine, self._now())
@@ -53,8 +59,8 @@ class LabelChanges:
         called running was killed, unless somebody trains by hand."""
         settings, now = self._wiring.loaded.settings.retrain, self._wiring.clock.now()
         if (last := self._standing()) is not None and last.state is RunState.RUNNING:
-            with suppress(BusyError), training_alone(self._wiring, self._engine):
-                last = self._standing()
+            self.clear()
+            last = self._standing()
         with reading(self._engine) as connection:
             seen = fingerprint(connection), last and (last.run_id, last.state)
             if seen != self._seen:
@@ -84,12 +90,14 @@ class LabelChanges:
 
     def ended(self, process: Process, code: int, stopped: bool) -> None:
         """Write down how a process ended, where it could not itself, and log what came of it."""
-        with training_lock(self._wiring.loaded.settings.state_dir):
+        state_dir = self._wiring.loaded.settings.state_dir
+        with training_lock(state_dir):
             if stopped:
                 reason, state = "classifyd was stopped", RunState.INTERRUPTED
             else:
                 reason, state = _reason(process, code), RunState.FAILED
             end_dead_runs(self._engine, self._now(), reason, state)
+            clear_leftovers(state_dir)
         if stopped:
             return
         with reading(self._engine) as connection:

@@ -45,6 +45,9 @@ class Labels(Protocol):
     """What the daemon does about labels besides taking them in; every call may raise
     `ClassifydError`, and is then made again later."""
 
+    def clear(self) -> None:
+        """Clear away what killed runs left."""
+
     def settle(self) -> None:
         """Put new labelled images on their sides."""
 
@@ -105,6 +108,7 @@ class RetrainThread:
             yield _LOOK_S
 
     def _labels_at_start(self) -> None:
+        self._labels.clear()
         self._labels.settle()
 
     def _insist(self, step: Callable[[], None]) -> None:

@@ -1,6 +1,5 @@
 """The record of a training run while it goes on: alone on the machine, followed, and ended."""
 
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -8,15 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from daemon.app import Wiring
-from daemon.benches import SCRATCH
 from daemon.clock import Clock, utc_text
-from daemon.durable import clean_leftovers
 from daemon.errors import ClassifydError, DatabaseError, PassingDatabaseError, TrainingError
 from daemon.lock import training_lock
 from daemon.patience import Patience
 from daemon.store.run_rows import DIED, RunState
 from daemon.store.runs import TrainingRuns
 from daemon.training.collect import Progress
+from daemon.training_leftovers import clear_leftovers
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -38,9 +36,7 @@ def training_alone(wiring: Wiring, engine: "Engine") -> Iterator[None]:
     state = wiring.loaded.settings.state_dir
     with training_lock(state):
         end_dead_runs(engine, utc_text(wiring.clock.now()), DIED, RunState.INTERRUPTED)
-        clean_leftovers(state / "models")
-        for leftover in state.glob(f"{SCRATCH}*/"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        clear_leftovers(state)
         yield
 
 

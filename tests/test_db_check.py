@@ -164,12 +164,15 @@ def test_strange_bundles_are_registered_and_leftovers_removed(classifyd, registe
     stub_bundle(registered, "stray")
     (registered / ".unfinished-1.part").mkdir()
     (tmp_path / "state" / "compiled" / "first" / ".unfinished-1.part").mkdir(parents=True)
+    (tmp_path / "state" / "training-left").mkdir()
     ran = classifyd("db", "check")
+    assert "scratch folders of training: 1" in ran.out
     assert "no model version has it; --repair registers it" in ran.out
     assert "half-written bundles: 1" in ran.out and "half-compiled models: 1" in ran.out
     assert classifyd("db", "check", "--repair").code == 0
     assert '"stray"' in classifyd("models", "list", "--format", "json").out
     assert list((tmp_path / "state").glob("**/*.part")) == []
+    assert not (tmp_path / "state" / "training-left").exists()
 
 
 def test_a_backup_is_put_back_and_what_it_replaces_is_kept(classifyd, three, tmp_path):

@@ -105,7 +105,7 @@ def test_what_was_learned_from_has_not_changed_whatever_the_clock_did(filled, en
 
 @pytest.fixture
 def changes(filled, engine, tmp_path):
-    (tmp_path / "state").mkdir()
+    (tmp_path / "state").mkdir(exist_ok=True)
     wiring = Wiring(load(tmp_path / "config.yaml", {}))
     return LabelChanges(wiring, engine, start=lambda config, log: FakeProcess())
 
@@ -127,6 +127,38 @@ def test_a_run_whose_daemon_was_killed_too_is_ended_and_due_again(
     with reading(engine) as connection:
         settings = load(tmp_path / "config.yaml", {}).settings.retrain
         assert history(settings, connection, 1_777_636_900.0).last_run_at is None
+
+
+@pytest.fixture
+def left(tmp_path):
+    """What a training run left that was killed."""
+    scratch = tmp_path / "state" / "training-left"
+    half = tmp_path / "state" / "features" / "key" / "1.npy.part"
+    alone = half.with_name("2.npy")
+    whole = half.with_name("3.npy"), half.with_name("3.jsonl")
+    scratch.mkdir(parents=True)
+    half.parent.mkdir(parents=True)
+    for path in (half, alone, *whole):
+        path.touch()
+
+    def kept():
+        assert all(path.exists() for path in whole)
+        return [path for path in (scratch, half, alone) if path.exists()]
+
+    return kept
+
+
+def test_what_killed_runs_left_goes_unless_somebody_trains(changes, left, tmp_path):
+    with training_lock(tmp_path / "state"):  # by hand: it may be writing them
+        changes.clear()
+        assert len(left()) == 3
+    changes.clear()
+    assert left() == []
+
+
+def test_what_a_run_of_the_daemons_own_left_goes_when_it_was_killed(changes, left):
+    changes.ended(changes.start(), -9, stopped=False)
+    assert left() == []
 
 
 def test_a_process_that_begins_no_run_is_not_taken_for_the_run_before(changes, filled, caplog):

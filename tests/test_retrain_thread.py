@@ -38,6 +38,9 @@ class FakeLabels:
 
         self.steps, self.broken, self.asked = itertools.count(), False, 0
 
+    def clear(self):
+        pass
+
     def settle(self):
         pass
 

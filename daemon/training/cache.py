@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.domain import ImageFacts
-from daemon.feature_files import INDEX, PART, ROWS, mark_used
+from daemon.feature_files import INDEX, PART, ROWS, clean_halves, mark_used
 from daemon.lock import locked_folder
 
 SHARD_BYTES = 32 << 20
@@ -70,7 +70,7 @@ class FeatureCache:
         """Make the folder, clear away what killed writers left, and read what is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         mark_used(self.folder)
-        self._clean()
+        clean_halves(self.folder)
         self.refresh()
 
     @property
@@ -128,15 +128,3 @@ class FeatureCache:
             part.rename(self.folder / name)
         finally:
             part.unlink(missing_ok=True)
-
-    def _clean(self) -> None:
-        """Remove halves of shards, unless somebody is writing now."""
-        with (
-            contextlib.suppress(BlockingIOError),
-            locked_folder(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
-        ):
-            for rows in self.folder.glob(f"*{ROWS}"):
-                if not rows.with_suffix(INDEX).exists():
-                    rows.unlink()
-            for part in self.folder.glob(f"*{PART}"):
-                part.unlink()
