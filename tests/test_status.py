@@ -26,9 +26,10 @@ def ago(seconds: float) -> str:
 def classified(filled, number: int, took: float, end: float = 10.0) -> None:
     """Let a file have taken so long until it was recorded, `end` seconds ago."""
     filled.seen(f"/in/{number}.jpg", "cat")
+    then = ago(end)
     filled.execute(
         "UPDATE file SET found_at = ?, classified_at = ?, state_at = ? WHERE path = ?",
-        (ago(end + took), ago(end), ago(end), f"/in/{number}.jpg"),
+        (ago(end + took), then, then, f"/in/{number}.jpg"),
     )
 
 
