@@ -68,5 +68,8 @@ def _megabytes(maps: str, name: str) -> float:
 
 
 def _ticks(pid: int) -> int:
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (ProcessLookupError, FileNotFoundError):
+        return 0  # it has ended meanwhile, as a training run may
     return int(after_name[11]) + int(after_name[12])
